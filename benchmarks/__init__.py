@@ -1,0 +1,1 @@
+"""Measurements of the product beside references; `make bench` runs them all."""

@@ -1,0 +1,1 @@
+"""ButterQuant Assets: a trading-research operation as a Dagster asset graph."""

@@ -1,0 +1,1 @@
+"""What makes the graph move: jobs, schedules and sensors."""

@@ -1,0 +1,1 @@
+"""The option-butterfly line: samples, analyses, features, labels, training set, models."""

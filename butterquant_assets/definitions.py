@@ -1,0 +1,128 @@
+"""The front door: settings in, Dagster definitions out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+
+from butterquant_assets.automation.jobs import refresh_job
+from butterquant_assets.automation.sensors import build_freshness_sensor
+from butterquant_assets.butterfly import assets as butterfly_assets
+from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, SamplingConfig, TrainingConfig
+from butterquant_assets.foundation.calendar import shift_month
+from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.foundation.settings import HomeSettings, bind_home, load_settings, read_binding
+from butterquant_assets.market import assets as market_assets
+from butterquant_assets.market.sources.base import MarketSource, open_source
+from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets, build_checks
+from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.io_manager import LakeIOManager
+
+LOOK_BACK_MONTHS = 26
+LOOK_AHEAD_MONTHS = 2
+
+
+class Settings(HomeSettings):
+    """All settings: the home's, and one section per concern of the lines.
+
+    Environment variables reach into sections with two underscores: ``BUTTERQUANT_SAMPLING__HIGH_DAYS=20``.
+    """
+
+    sampling: SamplingConfig = SamplingConfig()
+    analysis: AnalysisConfig | None = None
+    costs: CostConfig = CostConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def analysis_in_use(self) -> AnalysisConfig:
+        """The analysis section, or what suits the source.
+
+        The simulated market publishes its own implied volatility; for files the level fitted on published volatilities
+        is the proxy with the smallest error (`butterfly/iv_proxy_report`).
+        """
+        if self.analysis is not None:
+            return self.analysis
+        if self.source == "sample":
+            return replace(AnalysisConfig(), iv_level="published", smile="flat")
+        return replace(AnalysisConfig(), iv_level="fitted")
+
+
+def open_market_source(settings: HomeSettings) -> MarketSource:
+    """The source that the settings name."""
+    return open_source(
+        settings.source,
+        data_dir=settings.data_dir,
+        bars_dataset=settings.bars_dataset,
+        seed=settings.seed,
+        edge=settings.edge,
+        tickers=settings.tickers,
+    )
+
+
+def build_house(settings: Settings) -> House:
+    """The house of a home directory; binds a new home to its source and span first.
+
+    Raises
+    ------
+    ConfigError
+        if the months asked for lie outside what the source holds.
+    SourceError
+        if the source cannot be read.
+    """
+    source: MarketSource | None = None
+    if not read_binding(settings.home):
+        source = open_market_source(settings)
+        bind_home(settings, _span(settings, source))
+    opened = source
+    return House(
+        settings,
+        read_binding(settings.home),
+        [*market_assets.ASSETS, *butterfly_assets.ASSETS],
+        lambda: opened if opened is not None else open_market_source(settings),
+    )
+
+
+def _span(settings: HomeSettings, source: MarketSource) -> dict[str, str]:
+    first, last = source.span()
+    start, end = settings.start or first, settings.end or last
+    if not first <= start <= end <= last:
+        raise ConfigError(
+            f"analysis months {start} .. {end} were asked for, but source {settings.source!r} holds prices and VIX for "
+            f"{first} .. {last}: choose --start and --end within that"
+        )
+    return {
+        "start": start,
+        "end": end,
+        "market_start": shift_month(start, -LOOK_BACK_MONTHS),
+        "market_end": min(shift_month(end, LOOK_AHEAD_MONTHS), last),
+    }
+
+
+def build_definitions(settings: Settings, house: House | None = None) -> dg.Definitions:
+    """Everything Dagster needs to know about one home directory.
+
+    Parameters
+    ----------
+    settings
+        all settings
+    house
+        the house, if the caller has built it already
+    """
+    house = house or build_house(settings)
+    resources: dict[str, Any] = {IO_MANAGER_KEY: LakeIOManager(house.lake)}
+    return dg.Definitions(
+        assets=build_assets(house),
+        asset_checks=build_checks(house),
+        resources=resources,
+        jobs=[refresh_job],
+        sensors=[build_freshness_sensor(house)],
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dg`, the webserver and the daemon load; the home comes from ``BUTTERQUANT_HOME`` (default ``./home``)."""
+    return build_definitions(load_settings(Settings, {}))

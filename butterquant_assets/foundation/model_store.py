@@ -1,0 +1,331 @@
+"""Trained models on disk, addressed by their content.
+
+``models/<name>/<version>/`` holds ``weights.safetensors``, ``plots/*.png``, ``training.json``, ``model.onnx`` and, last
+of all, ``card.json``: a version is published when its card is there, and the card lists the SHA-256 of every other
+file. Nothing here runs code when it loads: tensors are safetensors, everything else is JSON or bytes. The same inputs
+give the same bytes, so two homes built from the same data are identical.
+
+What belongs here: files, hashes and versions. What does not: what a model computes, and which version serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from butterquant_assets.foundation.errors import ModelStoreError
+from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
+
+WEIGHTS, TRAINING, ONNX, CARD, PLOTS = "weights.safetensors", "training.json", "model.onnx", "card.json", "plots"
+VERSION_LENGTH = 16
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_VERSION = re.compile(rf"[0-9a-f]{{{VERSION_LENGTH}}}")
+
+
+@dataclass(frozen=True)
+class StoredTraining:
+    """What the training step left behind: tensors by name and the plain values recorded with them."""
+
+    tensors: Tensors
+    training: dict[str, Any]
+
+
+def weights_bytes(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Tensors in safetensors format; equal tensors give equal bytes."""
+    from safetensors.numpy import save
+
+    content: bytes = save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
+    return content
+
+
+def content_version(weights: bytes, facts: Mapping[str, Any]) -> str:
+    """The version of a model: 16 hexadecimal digits of a SHA-256 over its weights and the facts about them.
+
+    Parameters
+    ----------
+    weights
+        as `weights_bytes` gives them
+    facts
+        plain values: architecture, features, content hash of the training data, configuration, code version. Whatever
+        may change the ONNX file or the card must be in here, or a later publication will be refused as a conflict.
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.sha256()
+    for part in (weights, canonical_json(facts)):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:VERSION_LENGTH]
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, two spaces and a final newline: equal values give equal bytes.
+
+    Raises
+    ------
+    ModelStoreError
+        if a value is no plain JSON value, NaN and infinities included (write None and say why).
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelStoreError(
+            f"this cannot be stored as JSON: {error}; use plain strings, numbers, lists and dictionaries, and None for "
+            "what is missing"
+        ) from error
+    return (text + "\n").encode()
+
+
+class ModelStore:
+    """Reads and writes model versions under one folder.
+
+    Writing is idempotent: the same content again changes nothing, other content under a version that exists is
+    refused. Each file appears by rename, so a killed process leaves the old state or the new one.
+
+    Parameters
+    ----------
+    root
+        the ``models`` folder; created when first written
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def directory(self, name: str, version: str) -> Path:
+        """Folder of a version, whether it exists or not.
+
+        Raises
+        ------
+        ModelStoreError
+            if the name or the version could not be one of this store's.
+        """
+        if not _NAME.fullmatch(name):
+            raise ModelStoreError(f"{name!r} is no model name; use lower-case letters, digits and _")
+        if not _VERSION.fullmatch(version):
+            raise ModelStoreError(f"{version!r} is no model version; expected {VERSION_LENGTH} hexadecimal digits")
+        return self.root / name / version
+
+    def versions(self, name: str) -> list[str]:
+        """Published versions of a model, in the order of their names."""
+        self.directory(name, "0" * VERSION_LENGTH)  # refuses what is no name
+        return sorted(card.parent.name for card in (self.root / name).glob(f"*/{CARD}"))
+
+    def is_published(self, name: str, version: str) -> bool:
+        """Whether the version's card is there."""
+        return (self.directory(name, version) / CARD).is_file()
+
+    def write_weights(
+        self,
+        name: str,
+        version: str,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        training: Mapping[str, Any],
+        plots: Mapping[str, bytes],
+    ) -> Path:
+        """Store what training produced; ``training.json`` comes last and lists the hashes of the others.
+
+        Parameters
+        ----------
+        name, version
+            model name and `content_version`
+        tensors
+            native weights by name
+        training
+            plain values: architecture, history, seed, split
+        plots
+            PNG bytes by plot name (lower-case letters, digits and _)
+
+        Returns
+        -------
+        Path
+            the version's folder
+
+        Raises
+        ------
+        ModelStoreError
+            if the version exists with other content, or a value is not plain.
+        """
+        folder = self.directory(name, version)
+        for plot in plots:
+            if not _NAME.fullmatch(plot):
+                raise ModelStoreError(f"{plot!r} is no plot name; use lower-case letters, digits and _")
+        files = {WEIGHTS: weights_bytes(tensors)}
+        files |= {f"{PLOTS}/{plot}.png": plots[plot] for plot in sorted(plots)}
+        hashes = {path: _sha256(content) for path, content in files.items()}
+        files[TRAINING] = canonical_json({"files": hashes, "training": dict(training)})
+        self._write(folder, files)
+        return folder
+
+    def publish(self, name: str, version: str, onnx_bytes: bytes, card: Mapping[str, Any]) -> Path:
+        """Add the ONNX file and then the card, which makes the version visible.
+
+        Parameters
+        ----------
+        name, version
+            of a version whose weights were written before
+        onnx_bytes
+            the model
+        card
+            plain values; ``name``, ``version``, ``files`` (SHA-256 of every other file) and ``card_sha256`` (of the
+            card without this entry) are added and must not be in it
+
+        Returns
+        -------
+        Path
+            of the card
+
+        Raises
+        ------
+        ModelStoreError
+            if the weights are missing or altered, or the version was published with other content.
+        """
+        folder = self.directory(name, version)
+        reserved = sorted({"name", "version", "files", "card_sha256"} & set(card))
+        if reserved:
+            raise ModelStoreError(f"the card holds {', '.join(reserved)}, which the store writes itself; leave it out")
+        hashes = self._recorded_hashes(folder, name, version)
+        hashes |= {TRAINING: _sha256((folder / TRAINING).read_bytes()), ONNX: _sha256(onnx_bytes)}
+        content = dict(card) | {"name": name, "version": version, "files": hashes}
+        content["card_sha256"] = _sha256(canonical_json(content))
+        self._write(folder, {ONNX: onnx_bytes, CARD: canonical_json(content)})
+        return folder / CARD
+
+    def load_card(self, name: str, version: str) -> dict[str, Any]:
+        """The card of a published version, itself checked against its own hash.
+
+        Raises
+        ------
+        ModelStoreError
+            if the version is not published or its card was altered.
+        """
+        path = self.directory(name, version) / CARD
+        if not path.is_file():
+            raise ModelStoreError(f"{name} {version} is not published: {path} is missing; build the model first")
+        content = path.read_bytes()
+        card = _parse(content, path)
+        claimed = card.pop("card_sha256", None)
+        if claimed != _sha256(canonical_json(card)) or canonical_json(card | {"card_sha256": claimed}) != content:
+            raise ModelStoreError(f"{path} was altered: it does not match its own hash; delete the version and rebuild")
+        if (card.get("name"), card.get("version")) != (name, version):
+            raise ModelStoreError(f"{path} belongs to {card.get('name')} {card.get('version')}; it was moved")
+        return card | {"card_sha256": claimed}
+
+    def verify(self, name: str, version: str) -> dict[str, Any]:
+        """Check every file of a published version against its card; returns the card.
+
+        Raises
+        ------
+        ModelStoreError
+            naming the first file that is missing, altered or not on the card.
+        """
+        card, folder = self.load_card(name, version), self.directory(name, version)
+        for path, expected in card["files"].items():
+            _check_hash(folder / path, expected)
+        strangers = sorted(set(_files(folder)) - set(card["files"]) - {CARD})
+        if strangers:
+            raise ModelStoreError(f"{folder / strangers[0]} is not on the card; remove it or rebuild the version")
+        return card
+
+    def load_weights(self, name: str, version: str) -> StoredTraining:
+        """Native weights and training record, checked against their hashes; published or not.
+
+        Raises
+        ------
+        ModelStoreError
+            if a file is missing, altered or no safetensors file.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        folder = self.directory(name, version)
+        self._recorded_hashes(folder, name, version)
+        try:
+            tensors = load((folder / WEIGHTS).read_bytes())
+        except SafetensorError as error:
+            raise ModelStoreError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
+        return StoredTraining(tensors, _parse((folder / TRAINING).read_bytes(), folder / TRAINING)["training"])
+
+    def onnx_path(self, name: str, version: str) -> Path:
+        """Path of the ONNX file of a published version, after checking it against the card.
+
+        Raises
+        ------
+        ModelStoreError
+            if the version is not published or the file was altered.
+        """
+        path = self.directory(name, version) / ONNX
+        _check_hash(path, self.load_card(name, version)["files"][ONNX])
+        return path
+
+    def _recorded_hashes(self, folder: Path, name: str, version: str) -> dict[str, str]:
+        """Hashes that the training record lists, each checked against its file."""
+        record = folder / TRAINING
+        if not record.is_file():
+            raise ModelStoreError(f"{name} {version} has no weights: {record} is missing; train the model first")
+        listing = _parse(record.read_bytes(), record)
+        hashes = listing.get("files")
+        if not isinstance(hashes, dict) or WEIGHTS not in hashes or "training" not in listing:
+            raise ModelStoreError(f"{record} lists no {WEIGHTS} or no training; delete the version and rebuild it")
+        for path, expected in hashes.items():
+            _check_hash(folder / path, expected)
+        return hashes
+
+    def _write(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        for path, content in files.items():
+            target = folder / path
+            if target.exists() and target.read_bytes() != content:
+                raise ModelStoreError(
+                    f"{target} exists with other content; a version is never overwritten. Include in the version "
+                    "whatever made the difference, or delete the folder to rebuild it"
+                )
+        if folder.exists():
+            sweep_temporaries(folder)
+        for path, content in files.items():
+            target = folder / path
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(target, content)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    """Relative paths of the files of a version, without hidden temporaries of a writer."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise ModelStoreError(f"{path} is missing; delete the version and rebuild it")
+    found = _sha256(path.read_bytes())
+    if found != expected:
+        raise ModelStoreError(
+            f"{path} was altered: its SHA-256 is {found[:12]}..., recorded was {expected[:12]}...; delete the version "
+            "and rebuild it"
+        )
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ModelStoreError(f"{path} is no JSON: {error}; delete the version and rebuild it") from error
+    if not isinstance(value, dict):
+        raise ModelStoreError(f"{path} holds a {type(value).__name__}, expected a JSON object; rebuild the version")
+    return value

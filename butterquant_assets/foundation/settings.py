@@ -1,0 +1,214 @@
+"""Settings that every part shares, and the binding of a home directory to one source and span.
+
+A setting comes, in this order, from the caller, from `BUTTERQUANT_*` environment variables, from what the home
+directory is bound to, and from the default. Unknown keys are refused. Lines add sections of their own to
+`HomeSettings` (see `definitions.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from butterquant_assets.foundation.calendar import parse_month
+from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.foundation.files import write_atomically
+
+PREFIX = "BUTTERQUANT_"
+# Read by the tests and by CI, not by the product.
+FOREIGN_KEYS = ("BUTTERQUANT_TEST_", "BUTTERQUANT_REQUIRE_SERVICES", "BUTTERQUANT_PG_")
+BOUND = ("source", "data_dir", "bars_dataset", "start", "end", "seed", "edge", "tickers")
+BINDING_FILE = "home.json"
+
+S = TypeVar("S", bound="HomeSettings")
+
+
+class HomeSettings(BaseSettings):
+    """Where the home is, and what feeds it.
+
+    Parameters
+    ----------
+    home
+        directory that holds the lake, the models, the warehouse and Dagster's own storage
+    source
+        ``sample`` (embedded, no network; its constituents are simulated) or ``files`` (a folder)
+    data_dir
+        folder of the ``files`` source
+    bars_dataset
+        name of the equity bars in that folder
+    start, end
+        first and last analysis month, ``YYYY-MM``; by default all the source allows. The market months needed
+        before and after are added.
+    seed
+        of the simulated market and of every later random draw that has no seed of its own
+    edge
+        of the simulated market: 0 is a fair market in which there is nothing to find
+    tickers
+        number of simulated constituents
+    lake_url
+        where the lake lies; by default ``<home>/lake``. Any fsspec URL.
+    warehouse_url
+        SQLAlchemy URL; by default SQLite under the home directory
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    home: Path = Path("home")
+    source: Literal["sample", "files"] = "sample"
+    data_dir: Path | None = None
+    bars_dataset: str = "stocks_daily"
+    start: str | None = None
+    end: str | None = None
+    seed: int = 7
+    edge: float = 0.0
+    tickers: int = 50
+    lake_url: str | None = None
+    warehouse_url: str | None = None
+
+    @field_validator("home", "data_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("start", "end")
+    @classmethod
+    def _month(cls, value: str | None) -> str | None:
+        return None if value is None else parse_month(value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source == "files" and self.data_dir is None:
+            raise ConfigError("source 'files' needs the folder to read: pass --data DIR or set BUTTERQUANT_DATA_DIR")
+        if self.source != "files" and self.data_dir is not None:
+            raise ConfigError(
+                f"source {self.source!r} reads no folder, but data_dir is {self.data_dir}: "
+                "pass --source files, or leave --data out"
+            )
+        if self.start and self.end and self.start > self.end:
+            raise ConfigError(f"start {self.start} lies after end {self.end}: swap them")
+        return self
+
+    @property
+    def lake_location(self) -> str:
+        """URL or path of the lake."""
+        return self.lake_url or str(self.home / "lake")
+
+    @property
+    def warehouse_location(self) -> str:
+        """SQLAlchemy URL of the warehouse. May hold a password: never log it."""
+        return self.warehouse_url or f"sqlite:///{self.home / 'warehouse.sqlite'}"
+
+    @property
+    def models_location(self) -> Path:
+        """Directory of the model store."""
+        return self.home / "models"
+
+
+def load_settings(cls: type[S], overrides: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> S:
+    """Build settings from overrides, environment and the home's binding.
+
+    Parameters
+    ----------
+    cls
+        the settings class, `HomeSettings` or a subclass
+    overrides
+        values the caller gives; None means "not given"
+    environment
+        by default the process's own
+
+    Raises
+    ------
+    ConfigError
+        for an unknown or bad key, or a value that contradicts what the home is bound to.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    _refuse_unknown_variables(cls, os.environ if environment is None else environment)
+    home = _validated(cls, {"home": given["home"]} if "home" in given else {}, partial=True).home
+    bound = read_binding(home)
+    wanted = _validated(cls, given, partial=True)
+    stated = wanted.model_fields_set
+    for key in sorted(set(BOUND) & stated & bound.keys()):
+        asked, held = _plain(getattr(wanted, key)), bound[key]
+        if asked != held:
+            raise ConfigError(
+                f"the home directory {home} is bound to {key} = {held!r}, but {asked!r} was asked for: "
+                f"use another home (--home DIR or BUTTERQUANT_HOME), or remove this one to start afresh"
+            )
+    inherited = {key: value for key, value in bound.items() if key in BOUND and key not in stated}
+    return _validated(cls, {**inherited, **given})
+
+
+def read_binding(home: Path) -> dict[str, Any]:
+    """What a home directory is bound to; empty for a new one.
+
+    Raises
+    ------
+    ConfigError
+        if the binding file cannot be read.
+    """
+    path = home / BINDING_FILE
+    if not path.exists():
+        return {}
+    try:
+        binding: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): restore it, or remove the home directory to start afresh"
+        ) from error
+    return binding
+
+
+def bind_home(settings: HomeSettings, span: Mapping[str, str]) -> dict[str, Any]:
+    """Bind a home directory to its source and span, once; later calls return what stands there.
+
+    Parameters
+    ----------
+    settings
+        the settings that decide the binding
+    span
+        the months the source was found to allow: ``start``, ``end``, ``market_start``, ``market_end``
+    """
+    existing = read_binding(settings.home)
+    if existing:
+        return existing
+    binding = {key: _plain(getattr(settings, key)) for key in BOUND} | dict(span)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    write_atomically(settings.home / BINDING_FILE, (json.dumps(binding, indent=2, sort_keys=True) + "\n").encode())
+    return binding
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _validated(cls: type[S], values: Mapping[str, Any], *, partial: bool = False) -> S:
+    target = _without_consistency(cls) if partial else cls
+    try:
+        return target(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"bad settings: {problems}") from None
+
+
+def _without_consistency(cls: type[S]) -> type[S]:
+    # A value may be stated now and its companion inherited from the binding, so consistency is judged at the end.
+    return type(cls.__name__, (cls,), {"_consistent": lambda self: self, "__module__": cls.__module__})
+
+
+def _refuse_unknown_variables(cls: type[HomeSettings], environment: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name.startswith(FOREIGN_KEYS):
+            continue
+        if name.split("__")[0] not in known:
+            raise ConfigError(
+                f"environment variable {name} is not a setting; the settings are {', '.join(sorted(known))}"
+            )

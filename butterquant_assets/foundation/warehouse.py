@@ -1,0 +1,379 @@
+"""The warehouse: SQL for what is transactional, or queried by others.
+
+SQLite by default, PostgreSQL in production. All SQL lies in ``sql/`` and is called by name. Writes are idempotent
+upserts; migrations are applied once, in order, each in a transaction. An edge: it does I/O and knows no Dagster.
+What does not belong here: SQL text (``sql/``), how its files are read (`sql_files`), what rows mean (the lines).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import quote
+
+import pandas as pd
+import sqlalchemy as sa
+
+from butterquant_assets.foundation.errors import ConfigError, WarehouseError
+from butterquant_assets.foundation.sql_files import (
+    Dialect,
+    Migration,
+    Query,
+    read_dialect_file,
+    read_migrations,
+    read_query,
+    sql_folder,
+)
+from butterquant_assets.foundation.sql_values import SQL_TYPES, bound, plain, records, to_frame
+
+log = logging.getLogger(__name__)
+
+Params = Mapping[str, Any]
+
+# Seconds a writer waits for another before it gives up.
+LOCK_TIMEOUT = 60
+# Rows sent to the database at a time.
+CHUNK = 10_000
+
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg2",
+    "postgresql": "postgresql+psycopg2",
+    "postgresql+psycopg2": "postgresql+psycopg2",
+}
+
+
+class Warehouse:
+    """A database with the project's schema.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:///file`` or ``postgresql://user:password@host:port/database``. The folder of an SQLite file is
+        created. No connection is made before one is needed.
+    sql
+        folder of the SQL files; by default the project's own
+
+    Raises
+    ------
+    ConfigError
+        if `url` is not one of these. No error message of this class ever holds a password.
+
+    Notes
+    -----
+    Every failure of the database is a `WarehouseError` that says which query failed, where, and what the database
+    said. Use it as a context manager, or call `close`.
+    """
+
+    def __init__(self, url: str, sql: Path | None = None) -> None:
+        self._url = _parse_url(url)
+        self._sql = sql or sql_folder()
+        self.dialect: Dialect = cast(Dialect, self._url.get_backend_name())
+        self._engine = self._make_engine()
+        self._writer = self._engine.execution_options(writes=True)
+
+    @property
+    def url(self) -> str:
+        """Where the warehouse is, without its password."""
+        return _masked(self._url)
+
+    def __repr__(self) -> str:
+        return f"Warehouse({self.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all connections. The warehouse may be used again; it then connects anew."""
+        self._engine.dispose()
+
+    def migrate(self) -> list[str]:
+        """Bring the schema to what this version of the code needs.
+
+        Safe to call at every start and from several processes at once: they take turns, and each migration is
+        applied by one of them.
+
+        Returns
+        -------
+        names of the migrations this call applied, in order; empty when the schema was current
+
+        Raises
+        ------
+        WarehouseError
+            if an applied migration is not the one this version has (edited or renamed), if the database was migrated
+            by a newer version, or if a migration fails (it then leaves nothing behind).
+        """
+        migrations = read_migrations(self._sql, self.dialect)
+        applied: list[str] = []
+        while (name := self._apply_next(migrations)) is not None:
+            log.info("migration %s applied to %s", name, self.url)
+            applied.append(name)
+        self._make_hypertables()
+        return applied
+
+    def execute(self, name: str, params: Params | Sequence[Params] | None = None) -> int:
+        """Run a named query in one transaction.
+
+        Parameters
+        ----------
+        name
+            file in ``sql/queries`` without its ending
+        params
+            values by parameter name; None and NaN become NULL. With a sequence, the query's one statement runs for
+            each of its members, all in the same transaction.
+
+        Returns
+        -------
+        rows changed by the last statement, as the driver counts them (drivers do not count a sequence reliably)
+
+        Raises
+        ------
+        WarehouseError
+            if there is no such query, a parameter is missing or unknown, or the database refuses.
+        """
+        query = read_query(self._sql, name, self.dialect)
+        rows = [dict(params or {})] if params is None or isinstance(params, Mapping) else [dict(row) for row in params]
+        for row in rows:
+            self._check_names(query, list(row))
+        if not rows:
+            return 0
+        clean = [{key: plain(value) for key, value in row.items()} for row in rows]
+        with self._transaction(name, writes=True) as connection:
+            if isinstance(params, Mapping) or params is None:
+                return self._run(connection, query, clean[0])
+            return self._run_many(connection, query, clean)
+
+    def fetch(self, name: str, params: Params | None = None) -> pd.DataFrame:
+        """Result of a named query.
+
+        Parameters
+        ----------
+        name
+            file in ``sql/queries`` without its ending; its header says which columns it returns
+        params
+            values by parameter name
+
+        Returns
+        -------
+        DataFrame
+            the columns of the query's ``returns`` comment with types that do not depend on the rows found: text is
+            ``str``, double ``float64``, integer ``Int64``, timestamp ``datetime64[us]``; NULL is NaN, NaT or missing
+
+        Raises
+        ------
+        WarehouseError
+            as for `execute`, and if the query does not say what it returns or returns something else.
+        """
+        query = read_query(self._sql, name, self.dialect)
+        given = {key: plain(value) for key, value in (params or {}).items()}
+        self._check_names(query, list(given))
+        if len(query.statements) != 1 or not query.returns:
+            raise WarehouseError(f"query {name} cannot be fetched: it needs one statement and a '-- returns:' comment")
+        with self._transaction(name, writes=False) as connection:
+            return self._frame(connection, query, given)
+
+    def upsert_frame(self, name: str, frame: pd.DataFrame, chunk: int = CHUNK) -> int:
+        """Write all rows of a frame by a named upsert, in one transaction: all of them or none.
+
+        Parameters
+        ----------
+        name
+            file in ``sql/queries``; its parameters are the frame's columns, its ``key`` comment what identifies a row
+        frame
+            rows to write, shape (n, parameters); NaN, NaT and missing become NULL, timestamps are naive UTC
+        chunk
+            rows turned into parameters at a time, which bounds memory and nothing else
+
+        Returns
+        -------
+        rows written
+
+        Raises
+        ------
+        WarehouseError
+            if the columns are not the query's parameters, two rows share a key, a timestamp has a time zone, or the
+            database refuses. Nothing is written then.
+        """
+        query = read_query(self._sql, name, self.dialect)
+        self._check_names(query, [str(column) for column in frame.columns])
+        self._check_keys(query, frame)
+        with self._transaction(name, writes=True) as connection:
+            for start in range(0, len(frame), chunk):
+                self._run_many(connection, query, records(frame.iloc[start : start + chunk]))
+        return len(frame)
+
+    def _make_engine(self) -> sa.Engine:
+        if self.dialect == "postgresql":
+            # Without the batch mode psycopg2 sends one row per round trip.
+            return sa.create_engine(
+                self._url,
+                hide_parameters=True,
+                pool_pre_ping=True,
+                executemany_mode="values_plus_batch",
+                connect_args={"connect_timeout": LOCK_TIMEOUT},
+            )
+        if self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(self._url, hide_parameters=True, connect_args={"timeout": LOCK_TIMEOUT})
+        sa.event.listen(engine, "connect", self._prepare_sqlite)
+        sa.event.listen(engine, "begin", self._begin_sqlite)
+        return engine
+
+    def _prepare_sqlite(self, connection: Any, _record: object) -> None:
+        # The driver's own transactions leave DDL outside; with this, ours are the only ones.
+        connection.isolation_level = None
+        for statement in read_dialect_file(self._sql, "connect", "sqlite").statements:
+            connection.execute(statement)
+
+    def _begin_sqlite(self, connection: sa.Connection) -> None:
+        how = "begin_write" if connection.get_execution_options().get("writes") else "begin_read"
+        self._run_dialect_file(connection, how)
+
+    @contextmanager
+    def _transaction(self, what: str, writes: bool) -> Iterator[sa.Connection]:
+        """One transaction; whatever the database says against it becomes a WarehouseError without secrets."""
+        try:
+            with (self._writer if writes else self._engine).begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            reason = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+            said = self._scrub(" ".join(str(reason).split()))
+            # The chained error could hold what the message must not.
+            raise WarehouseError(f"{what} failed on {self.url}: {type(reason).__name__}: {said}") from None
+
+    def _scrub(self, text: str) -> str:
+        for secret in _secrets(self._url):
+            text = text.replace(secret, "***")
+        return text
+
+    def _apply_next(self, migrations: list[Migration]) -> str | None:
+        """Apply the first migration that is not recorded yet; None when there is none."""
+        with self._transaction("migration", writes=True) as connection:
+            if self.dialect == "postgresql":
+                self._run_dialect_file(connection, "lock_migrations")
+            self._run(connection, self._query("create_schema_migrations"), {})
+            recorded = self._frame(connection, self._query("schema_migrations"), {})
+            self._check_recorded(migrations, recorded)
+            if len(recorded) == len(migrations):
+                return None
+            migration = migrations[len(recorded)]
+            self._apply(connection, migration)
+        return migration.name
+
+    def _apply(self, connection: sa.Connection, migration: Migration) -> None:
+        try:
+            for statement in migration.statements:
+                connection.exec_driver_sql(statement)
+        except sa.exc.DBAPIError as error:
+            said = self._scrub(" ".join(str(error.orig).split()))
+            raise WarehouseError(f"migration {migration.name} failed on {self.url} and was undone: {said}") from None
+        row = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
+        self._run(connection, self._query("record_migration"), row)
+
+    def _check_recorded(self, migrations: list[Migration], recorded: pd.DataFrame) -> None:
+        if len(recorded) > len(migrations):
+            newest = recorded["name"].iloc[-1]
+            raise WarehouseError(
+                f"{self.url} was migrated to {newest} by a newer version; this one knows {len(migrations)} migrations: "
+                "use the newer version, or another database"
+            )
+        for migration, (name, checksum) in zip(migrations, recorded[["name", "checksum"]].to_numpy(), strict=False):
+            if (migration.name, migration.checksum) != (name, checksum):
+                raise WarehouseError(
+                    f"migration {name} was edited after it was applied to {self.url} (now {migration.name}, "
+                    f"{migration.checksum[:12]}; applied as {checksum[:12]}): restore the file and add a new migration"
+                )
+
+    def _make_hypertables(self) -> None:
+        if self.dialect != "postgresql":
+            return
+        with self._transaction("daily_metrics_hypertable", writes=True) as connection:
+            probe = read_dialect_file(self._sql, "timescaledb_version", "postgresql")
+            version = connection.exec_driver_sql(probe.statements[0]).scalar()
+            if version is None:
+                log.info("no timescaledb extension in %s: daily_metrics stays a plain table", self.url)
+                return
+            self._run_dialect_file(connection, "lock_migrations")
+            self._run_dialect_file(connection, "daily_metrics_hypertable")
+        log.info("daily_metrics is a hypertable of timescaledb %s in %s", version, self.url)
+
+    def _query(self, name: str) -> Query:
+        return read_query(self._sql, name, self.dialect)
+
+    def _run_dialect_file(self, connection: sa.Connection, name: str) -> None:
+        for statement in read_dialect_file(self._sql, name, self.dialect).statements:
+            connection.exec_driver_sql(statement)
+
+    def _run(self, connection: sa.Connection, query: Query, params: Params) -> int:
+        changed = 0
+        for statement in query.statements:
+            changed = connection.execute(bound(statement, [params]), params).rowcount
+        return changed
+
+    def _run_many(self, connection: sa.Connection, query: Query, rows: list[dict[str, Any]]) -> int:
+        if len(query.statements) != 1:
+            raise WarehouseError(f"query {query.name} has {len(query.statements)} statements; many rows need exactly 1")
+        return connection.execute(bound(query.statements[0], rows), rows).rowcount
+
+    def _frame(self, connection: sa.Connection, query: Query, params: Params) -> pd.DataFrame:
+        types = {column: SQL_TYPES[kind] for column, kind in query.returns.items()}
+        result = connection.execute(bound(query.statements[0], [params]).columns(**types), params)
+        if list(result.keys()) != list(query.returns):
+            raise WarehouseError(
+                f"query {query.name} returns {list(result.keys())}, its comment says {list(query.returns)}; correct it"
+            )
+        return to_frame(result.all(), query.returns)
+
+    def _check_names(self, query: Query, given: list[str]) -> None:
+        missing = [name for name in query.parameters if name not in given]
+        unknown = [name for name in given if name not in query.parameters]
+        if missing or unknown:
+            raise WarehouseError(
+                f"query {query.name} takes {', '.join(query.parameters) or 'no parameters'}; "
+                f"missing: {', '.join(missing) or 'none'}; not known to it: {', '.join(unknown) or 'none'}"
+            )
+
+    def _check_keys(self, query: Query, frame: pd.DataFrame) -> None:
+        if not query.key:
+            raise WarehouseError(f"query {query.name} cannot take a frame: it needs a '-- key:' comment")
+        keys = frame[list(query.key)]
+        repeated = keys[keys.duplicated()]
+        if len(repeated):
+            first = ", ".join(f"{name}={value}" for name, value in repeated.iloc[0].items())
+            raise WarehouseError(
+                f"{len(repeated)} rows repeat a key of {query.name}, for instance {first}; which one is right is not "
+                "the warehouse's to say: remove the others"
+            )
+
+
+def _parse_url(url: str) -> sa.URL:
+    scheme = url.partition("://")[0]
+    expected = "expected sqlite:///path/to/file or postgresql://user:password@host:port/database"
+    if scheme not in _DRIVERS or "://" not in url:
+        raise ConfigError(f"a warehouse URL starts with {scheme.partition(':')[0][:20]!r}; {expected}")
+    try:
+        return sa.make_url(url).set(drivername=_DRIVERS[scheme])
+    except (sa.exc.ArgumentError, ValueError):
+        # The cause quotes the URL, and with it the password.
+        raise ConfigError(f"the {scheme} warehouse URL cannot be parsed; {expected}") from None
+
+
+def _secrets(url: sa.URL) -> list[str]:
+    """Passwords of a URL, as they are and as they are written in URLs."""
+    values = [str(url.password)] if url.password else []
+    for name, value in url.query.items():
+        if "password" in name.lower():
+            values += [value] if isinstance(value, str) else list(value)
+    return [spelling for value in values if value for spelling in (value, quote(value, safe=""))]
+
+
+def _masked(url: sa.URL) -> str:
+    # Parameters behind the question mark may hold secrets of their own and help nobody to find the database.
+    return url.set(query={}).render_as_string(hide_password=True)

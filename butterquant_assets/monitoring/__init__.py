@@ -1,0 +1,1 @@
+"""What tells people how things stand: summaries and reports; later drift, live performance and alerts."""

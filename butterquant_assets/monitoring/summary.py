@@ -1,0 +1,87 @@
+"""How a home directory stands: what is current, stale or failing, and what the artefacts say.
+
+Reads the lake only; knows no Dagster runs. Its dictionaries are the stable ``--json`` answers of the command line
+(docs/cli.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from butterquant_assets.foundation.freshness import Freshness, State
+from butterquant_assets.orchestration.house import House
+
+SHOWN_REASONS = 5
+LABELS = ("label_mark", "label_net", "label_expiry", "label_tent")
+
+
+def asset_states(house: House, freshness: Freshness) -> list[dict[str, Any]]:
+    """One entry per table: partitions by state, rows, and the commonest reasons of what is not current."""
+    entries = []
+    for node in house.nodes:
+        judged = {key: freshness.judge(node.name, key) for key in node.partitions()}
+        states = Counter(j.state for j in judged.values())
+        footers = [freshness.snapshot.entry(node.name, key).footer for key in judged]
+        reasons = Counter(reason for j in judged.values() if j.state is not State.CURRENT for reason in j.reasons)
+        warnings = {
+            f"{name}{f' {key}' if key else ''}": text
+            for key in judged
+            if (footer := freshness.snapshot.entry(node.name, key).footer)
+            for name, text in footer.facts.get("warnings", {}).items()
+        }
+        entries.append(
+            {
+                "asset": node.name,
+                "partitions": len(judged),
+                "materialised": sum(footer is not None for footer in footers),
+                "rows": sum(footer.rows for footer in footers if footer),
+                **{str(state): states[state] for state in State if state is not State.UNWANTED},
+                "reasons": [{"reason": r, "partitions": n} for r, n in reasons.most_common(SHOWN_REASONS)],
+                "warnings": warnings,
+            }
+        )
+    return entries
+
+
+def findings(house: House) -> dict[str, Any]:
+    """What the artefacts say: strata, rejects by reason, label distribution, the model beside its baselines, files."""
+    found: dict[str, Any] = {"home": str(house.settings.home), "lake": house.lake.shown}
+    samples = house.lake.footer("butterfly/vix_samples")
+    if samples:
+        found["strata"] = samples.facts.get("strata", {})
+    found["analysis_rejects"] = _counts(house, "butterfly/analysis_rejects", ["reason"])
+    found["bar_rejects"] = _counts(house, "market/bar_rejects", ["dataset", "reason"])
+    training = house.lake.footer("butterfly/training_set")
+    if training:
+        frame = house.lake.read("butterfly/training_set", None, list(LABELS))
+        found["training_rows"] = training.rows
+        found["labels"] = {label: _shares(frame[label]) for label in LABELS}
+        found["unlabelled"] = training.facts.get("unlabelled", {})
+    model = house.lake.footer("butterfly/success_model")
+    if model:
+        evaluation = house.lake.read("butterfly/success_model")
+        shown = evaluation[
+            (evaluation["part"] == "test") & evaluation["metric"].isin(["log_loss", "accuracy", "brier"])
+        ]
+        table = shown.pivot_table(index="predictor", columns="metric", values="value", sort=False)
+        found["model"] = {**model.facts, "test": table.to_dict("index")}
+        found["model"].pop("warnings", None)
+        found["model"]["onnx"] = str(house.settings.models_location / "success" / model.facts["version"] / "model.onnx")
+    return found
+
+
+def _counts(house: House, asset: str, columns: list[str]) -> dict[str, int]:
+    months = house.lake.partitions(asset)
+    if not months:
+        return {}
+    frame = house.lake.read(asset, months, columns)
+    counts = frame[columns].agg(" ".join, axis=1) if len(frame) else pd.Series(dtype="str")
+    return {str(key): int(n) for key, n in counts.value_counts().items()}
+
+
+def _shares(labels: pd.Series) -> dict[str, float]:
+    shares = labels.value_counts(normalize=True)
+    return {str(label): round(float(shares.get(label, 0.0)), 4) for label in range(4)}

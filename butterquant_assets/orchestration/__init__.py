@@ -1,0 +1,1 @@
+"""The Dagster pieces that lines share: partitions, IO manager, asset and check factories, freshness adapter."""

@@ -1,0 +1,318 @@
+"""What the command line does: runs, status, one analysis, the UI. Knows Dagster; keeps it out of `cli`'s start-up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from butterquant_assets.definitions import (
+    LOOK_BACK_MONTHS,
+    Settings,
+    build_definitions,
+    build_house,
+    open_market_source,
+)
+from butterquant_assets.foundation import errors
+from butterquant_assets.foundation.calendar import month_range, shift_month
+from butterquant_assets.foundation.errors import ButterQuantError, ConfigError, DataError
+from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
+from butterquant_assets.foundation.freshness import Freshness, Plan, State, plan
+from butterquant_assets.foundation.settings import BINDING_FILE
+from butterquant_assets.monitoring.summary import asset_states, findings
+from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.rebuild import release_obsolete
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+MAX_ROUNDS = 4
+WORKSPACE = """load_from:
+  - python_module:
+      module_name: butterquant_assets.definitions
+      location_name: butterquant_assets
+"""
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def bring_up_to_date(settings: Settings, selection: str | None = None) -> dict[str, Any]:
+    """Rebuild what is stale and report; launches no run when everything is current.
+
+    Raises
+    ------
+    ConfigError
+        for a selection that names nothing.
+    ButterQuantError
+        if another run holds the home directory.
+    """
+    house = build_house(settings)
+    runs: list[str] = []
+    tallies: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    failure: str | None = None
+    with _only_runner(settings.home):
+        house.lake.sweep()
+        sweep_temporaries(settings.home / "plots")
+        chosen = _selected(house, settings, selection)
+        freshness = house.freshness()
+        release_obsolete(house, freshness)
+        found = plan(freshness, chosen)
+        for _ in range(MAX_ROUNDS):
+            if found.nothing_to_do:
+                break
+            before = _stale(found)
+            failure = _run_once(house, settings, found, runs, tallies, reasons)
+            found = plan(house.freshness(), chosen)
+            # One asset that fails does not keep a follow-up run from building what the first run found stale.
+            if failure and _stale(found) <= before:
+                break
+        if failure is None and not found.nothing_to_do:
+            failure = f"after {MAX_ROUNDS} runs these are still stale: {_list(found)}"
+    freshness = house.freshness()
+    states = asset_states(house, freshness)
+    problems = [failure] if failure else []
+    problems += _problems(house, freshness)
+    status = "failed" if failure else "incomplete" if problems else "done" if runs else "current"
+    for entry in states:
+        tally = tallies.get(entry["asset"], Counter())
+        entry |= {"rebuilt": tally["rebuilt"], "unchanged": entry["partitions"] - tally["rebuilt"]}
+        if tally["rebuilt"]:
+            entry["reasons"] = [{"reason": r, "partitions": n} for r, n in reasons[entry["asset"]].most_common()]
+    return {"status": status, "runs": runs, "assets": states, "findings": findings(house), "problems": problems}
+
+
+def current_status(settings: Settings) -> dict[str, Any]:
+    """What is materialised, stale, failing. Changes nothing.
+
+    Raises
+    ------
+    ConfigError
+        if the home directory has never been used.
+    """
+    if not (settings.home / BINDING_FILE).exists():
+        raise ConfigError(f"{settings.home} is not a home directory yet: run `butterquant run --home {settings.home}`")
+    house = build_house(settings)
+    freshness = house.freshness()
+    return {
+        "home": str(settings.home),
+        **{key: house.binding[key] for key in ("source", "start", "end", "seed", "edge", "data_dir")},
+        "assets": asset_states(house, freshness),
+        "problems": _problems(house, freshness),
+        "findings": findings(house),
+    }
+
+
+def analyse_now(settings: Settings, ticker: str, date: str) -> dict[str, Any]:
+    """One as-of analysis straight from the source.
+
+    Raises
+    ------
+    ConfigError
+        for a date that is none.
+    DataError
+        if the analysis is rejected; the message says why.
+    """
+    from butterquant_assets.butterfly.analysis import analyse_one
+    from butterquant_assets.butterfly.features import features_of
+
+    try:
+        session = pd.Timestamp(date).normalize().as_unit("us")
+    except ValueError:
+        raise ConfigError(f"{date!r} is not a date; write it as YYYY-MM-DD, for instance 2016-06-01") from None
+    source = open_market_source(settings)
+    month = session.strftime("%Y-%m")
+    months = month_range(shift_month(month, -LOOK_BACK_MONTHS), month)
+    bars = source.fetch("equity_bars", months).rows
+    known = bars["ticker"].unique()
+    if ticker not in known:
+        raise DataError(
+            f"{ticker!r} has no bars up to {session.date()} in source {settings.source!r}; "
+            f"it knows {len(known)} tickers{': ' + ', '.join(sorted(known)[:8]) + ' ...' if len(known) else ''}"
+        )
+    own = bars[bars["ticker"] == ticker]
+    vols = source.fetch("implied_vols", months).rows
+    vix = source.fetch("vix", months).rows
+    closes = vix.loc[vix["session"] == session, "close"]
+    vix_close = float(closes.iloc[0]) if len(closes) else float("nan")
+    own_vols = vols[vols["ticker"] == ticker]
+    config = settings.analysis_in_use
+    result = analyse_one(ticker, session, own, own_vols, vix_close, config, settings.costs, vix=vix)
+    features = {name: _plain(value) for name, value in features_of(result).items()}
+    return {name: _plain(value) for name, value in result.items()} | {"features": features}
+
+
+def serve_ui(settings: Settings, host: str, port: int) -> int:
+    """Webserver and daemon over one home, until interrupted or one of them ends."""
+    build_house(settings)
+    environment = _dagster_environment(settings)
+    workspace = ["-w", str(_workspace_file(Path(environment["DAGSTER_HOME"])))]
+    commands = (
+        [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
+        [sys.executable, "-m", "dagster._daemon", "run", *workspace],
+    )
+    processes = [subprocess.Popen(command, env=environment, cwd=settings.home) for command in commands]  # noqa: S603
+    previous = signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    try:
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    ended = next(p for p in zip(commands, processes, strict=True) if p[1].returncode is not None)
+    raise ButterQuantError(f"{ended[0][2]} ended with {ended[1].returncode}; its messages are above")
+
+
+def _workspace_file(folder: Path) -> Path:
+    """The workspace of a home: same code location, same name as the workspace.yaml of the repository."""
+    path = folder / "workspace.yaml"
+    write_atomically(path, WORKSPACE.encode())
+    return path
+
+
+def dagster_variables(settings: Settings) -> dict[str, str]:
+    """What Dagster's own commands need in their environment to work on a home directory."""
+    build_house(settings)
+    environment = _dagster_environment(settings)
+    return {name: environment[name] for name in ("BUTTERQUANT_HOME", "DAGSTER_HOME")}
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _run_once(
+    house: House,
+    settings: Settings,
+    found: Plan,
+    runs: list[str],
+    tallies: dict[str, Counter[str]],
+    reasons: dict[str, Counter[str]],
+) -> str | None:
+    """One Dagster run for a plan; returns what went wrong, or None."""
+    import dagster as dg
+
+    from butterquant_assets.automation.jobs import REFRESH
+    from butterquant_assets.automation.requests import request_of
+    from butterquant_assets.automation.runs import fail_dead_runs, process_tags
+    from butterquant_assets.orchestration.assets import asset_key
+
+    os.environ.update(_dagster_environment(settings))
+    request = request_of(found, house)
+    with dg.DagsterInstance.get() as instance:
+        fail_dead_runs(instance)
+        job = build_definitions(settings, house).resolve_job_def(REFRESH)
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[asset_key(name) for name in request.assets],
+            tags={**request.tags, **process_tags()},
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        runs.append(result.run_id)
+        for event in result.get_asset_materialization_events():
+            materialization = event.step_materialization_data.materialization
+            name = materialization.asset_key.to_user_string()
+            metadata = materialization.metadata
+            action = str(metadata["action"].value) if "action" in metadata else "unknown"
+            tallies.setdefault(name, Counter())[action] += 1
+            if action == "rebuilt" and "reasons" in metadata:
+                first = str(metadata["reasons"].value).split("; ")[0]
+                reasons.setdefault(name, Counter())[first] += 1
+        return None if result.success else _first_failure(result)
+
+
+def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error else "failed"
+            return f"{event.step_key}: {message.removeprefix(f'{errors.__name__}.')}"
+    return "the run failed; `butterquant ui` shows its log"
+
+
+def _selected(house: House, settings: Settings, selection: str | None) -> set[str] | None:
+    if selection is None:
+        return None
+    import dagster as dg
+
+    try:
+        graph = build_definitions(settings, house).resolve_asset_graph()
+        keys = dg.AssetSelection.from_string(selection).resolve(graph)
+    except dg.DagsterError as error:
+        raise ConfigError(f"--select {selection!r} is not understood: {error}") from error
+    names = {key.to_user_string() for key in keys}
+    if not names:
+        raise ConfigError(f"--select {selection!r} names no asset; there are {', '.join(n.name for n in house.nodes)}")
+    return {name for d in house.declarations if names & set(d.names) for name in d.names}
+
+
+def _problems(house: House, freshness: Freshness) -> list[str]:
+    """Quarantined and waiting partitions, grouped by asset and reason."""
+    grouped: dict[tuple[str, State, str], list[str]] = {}
+    for node in house.nodes:
+        for key in node.partitions():
+            judgement = freshness.judge(node.name, key)
+            if judgement.state in (State.QUARANTINED, State.WAITING):
+                text = judgement.reasons[0] if judgement.reasons else ""
+                grouped.setdefault((node.name, judgement.state, text), []).append(str(key or ""))
+    return [f"{name} {_keys(keys)} {state}: {text}" for (name, state, text), keys in grouped.items()]
+
+
+def _keys(keys: list[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"{keys[0]} .. {keys[-1]} ({len(keys)})"
+
+
+def _stale(found: Plan) -> set[tuple[str, str | None]]:
+    return {(name, key) for name, keys in found.stale.items() for key in keys}
+
+
+def _list(found: Plan) -> str:
+    return ", ".join(f"{name} ({len(keys)})" for name, keys in found.stale.items() if keys)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp | np.datetime64):
+        return str(pd.Timestamp(value).date())
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _dagster_environment(settings: Settings) -> dict[str, str]:
+    from butterquant_assets.orchestration.instance import prepare_home
+
+    return {**os.environ, "DAGSTER_HOME": str(prepare_home(settings.home)), "BUTTERQUANT_HOME": str(settings.home)}
+
+
+@contextmanager
+def _only_runner(home: Path) -> Iterator[None]:
+    """One `butterquant run` at a time per home; a dead holder's lock is free."""
+    with open(home / "run.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ButterQuantError(
+                f"another `butterquant run` works on {home}: wait for it, or use another home"
+            ) from None
+        yield

@@ -1,0 +1,201 @@
+"""The model store: content versions, atomic and idempotent writes, detection of every altered bit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from butterquant_assets.foundation.errors import ModelStoreError
+from butterquant_assets.foundation.model_store import ModelStore, canonical_json, content_version, weights_bytes
+
+TENSORS = {
+    "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "batches": np.array(3, dtype=np.int64),
+    "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+}
+FACTS = {"features": ["a", "b"], "training_set": "abc", "config": {"seed": 7}}
+VERSION = content_version(weights_bytes(TENSORS), FACTS)
+CARD = {"metrics": {"log_loss": 1.2}}
+
+
+def published(root: Path) -> ModelStore:
+    store = ModelStore(root)
+    store.write_weights("success", VERSION, TENSORS, {"seed": 7}, {"curves": b"png bytes"})
+    store.publish("success", VERSION, b"onnx bytes", CARD)
+    return store
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    store = published(tmp_path / "models")
+    stored = store.load_weights("success", VERSION)
+    assert stored.training == {"seed": 7}
+    for name, tensor in TENSORS.items():
+        assert stored.tensors[name].dtype == tensor.dtype
+        assert stored.tensors[name].shape == tensor.shape
+        assert np.array_equal(stored.tensors[name], tensor)
+    card = store.verify("success", VERSION)
+    assert card["metrics"] == CARD["metrics"]
+    assert set(card["files"]) == {"weights.safetensors", "training.json", "plots/curves.png", "model.onnx"}
+    assert store.onnx_path("success", VERSION).read_bytes() == b"onnx bytes"
+    assert store.versions("success") == [VERSION]
+
+
+def test_the_version_follows_the_content() -> None:
+    assert content_version(weights_bytes(dict(reversed(TENSORS.items()))), dict(reversed(FACTS.items()))) == VERSION
+    assert content_version(weights_bytes(TENSORS), FACTS | {"training_set": "abd"}) != VERSION
+    moved = TENSORS | {"batches": np.array(4, dtype=np.int64)}
+    assert content_version(weights_bytes(moved), FACTS) != VERSION
+
+
+def test_two_stores_built_from_the_same_inputs_are_identical(tmp_path: Path) -> None:
+    published(tmp_path / "a")
+    published(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_writing_the_same_again_touches_nothing(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    published(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    store.verify("success", VERSION)
+
+
+def test_other_content_under_the_same_version_is_refused(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ModelStoreError, match=r"weights\.safetensors exists with other content"):
+        store.write_weights("success", VERSION, {"x": np.zeros(1)}, {"seed": 7}, {})
+    with pytest.raises(ModelStoreError, match=r"model\.onnx exists with other content"):
+        store.publish("success", VERSION, b"other", CARD)
+    with pytest.raises(ModelStoreError, match=r"card\.json exists with other content"):
+        store.publish("success", VERSION, b"onnx bytes", {"metrics": {"log_loss": 0.1}})
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "training.json", "plots/curves.png", "model.onnx", "card.json"]
+)
+def test_one_flipped_bit_anywhere_is_found_and_named(tmp_path: Path, name: str) -> None:
+    store = published(tmp_path)
+    path = store.directory("success", VERSION) / name
+    original = path.read_bytes()
+    for position in range(0, len(original), max(1, len(original) // 40)):
+        altered = bytearray(original)
+        altered[position] ^= 1
+        path.write_bytes(bytes(altered))
+        with pytest.raises(ModelStoreError, match=name):
+            store.verify("success", VERSION)
+    path.write_bytes(original)
+    store.verify("success", VERSION)
+
+
+def test_a_missing_and_a_foreign_file_are_named(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    stranger = store.directory("success", VERSION) / "notes.txt"
+    stranger.write_text("hello")
+    with pytest.raises(ModelStoreError, match=r"notes\.txt is not on the card"):
+        store.verify("success", VERSION)
+    stranger.unlink()
+    (store.directory("success", VERSION) / "plots" / "curves.png").unlink()
+    with pytest.raises(ModelStoreError, match=r"curves\.png is missing"):
+        store.verify("success", VERSION)
+
+
+def test_a_version_without_card_is_not_published(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.write_weights("success", VERSION, TENSORS, {}, {})
+    assert store.versions("success") == []
+    assert not store.is_published("success", VERSION)
+    with pytest.raises(ModelStoreError, match="is not published"):
+        store.onnx_path("success", VERSION)
+    assert set(store.load_weights("success", VERSION).tensors) == set(TENSORS)
+
+
+def test_publishing_needs_the_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelStoreError, match="has no weights"):
+        ModelStore(tmp_path).publish("success", VERSION, b"onnx", CARD)
+
+
+@pytest.mark.parametrize("writes_before_death", range(6))
+def test_a_writer_killed_at_any_file_is_resumed_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes_before_death: int
+) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    published(undisturbed)
+    real, done = os.replace, []
+
+    def dying_replace(source: str, target: str) -> None:
+        if len(done) == writes_before_death:
+            raise KeyboardInterrupt
+        done.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", dying_replace)
+    if writes_before_death < 5:
+        with pytest.raises(KeyboardInterrupt):
+            published(tmp_path / "killed")
+    else:
+        published(tmp_path / "killed")
+    card = tmp_path / "killed" / "success" / VERSION / "card.json"
+    assert card.exists() == (writes_before_death == 5)
+    monkeypatch.setattr(os, "replace", real)
+    published(tmp_path / "killed")
+    assert contents(tmp_path / "killed") == contents(undisturbed)
+
+
+def test_loading_never_runs_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    store = ModelStore(tmp_path / "models")
+    folder = store.directory("success", VERSION)
+    folder.mkdir(parents=True)
+    payload = pickle.dumps(Evil())
+    (folder / "weights.safetensors").write_bytes(payload)
+    import hashlib
+
+    listing = {"files": {"weights.safetensors": hashlib.sha256(payload).hexdigest()}, "training": {}}
+    (folder / "training.json").write_bytes(canonical_json(listing))
+    with pytest.raises(ModelStoreError, match="no safetensors file"):
+        store.load_weights("success", VERSION)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("../x", VERSION), ("Success", VERSION), ("success", "latest"), ("", "")]
+)
+def test_names_that_could_leave_the_folder_are_refused(tmp_path: Path, name: str, version: str) -> None:
+    with pytest.raises(ModelStoreError, match="is no model"):
+        ModelStore(tmp_path).directory(name, version)
+
+
+def test_reserved_card_entries_and_plot_paths_are_refused(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    with pytest.raises(ModelStoreError, match="files, which the store writes itself"):
+        store.publish("success", VERSION, b"onnx bytes", CARD | {"files": {}})
+    with pytest.raises(ModelStoreError, match="is no plot name"):
+        store.write_weights("success", VERSION, TENSORS, {}, {"../evil": b""})
+
+
+def test_values_that_are_no_json_are_refused_with_what_to_do() -> None:
+    for value in (float("nan"), np.float32(1), {1, 2}):
+        with pytest.raises(ModelStoreError, match="None for what is missing"):
+            canonical_json({"value": value})
+
+
+def test_a_card_moved_to_another_version_is_refused(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    other = "0" * 16
+    store.directory("success", VERSION).rename(store.directory("success", other))
+    with pytest.raises(ModelStoreError, match="it was moved"):
+        store.load_card("success", other)

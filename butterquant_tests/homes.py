@@ -1,0 +1,109 @@
+"""Small homes for tests: a folder of files in vendor format, and a home directory built from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from butterquant_assets.foundation.calendar import month_range
+from butterquant_assets.market.sources.base import open_source
+
+START, END = "2016-03", "2016-08"
+TICKERS = 10
+# Small, but enough rows for each part of the split: 15 days x 8 tickers.
+SAMPLING = {"LOW_DAYS": "5", "NORMAL_DAYS": "9", "HIGH_DAYS": "2", "TICKERS_PER_DAY": "8"}
+SETTINGS = {f"BUTTERQUANT_SAMPLING__{name}": value for name, value in SAMPLING.items()} | {
+    "BUTTERQUANT_TRAINING__MINIMUM_ROWS": "20",
+    "BUTTERQUANT_TRAINING__MINIMUM_PART_ROWS": "5",
+    "BUTTERQUANT_TRAINING__MAX_EPOCHS": "5",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def write_vendor_files(folder: Path, *, tickers: int = TICKERS) -> None:
+    """Simulated bars, index, VIX in the files source's own format (quoted prices, so no split table is needed)."""
+    source = open_source("sample", seed=3, tickers=tickers)
+    months = month_range("2014-01", "2016-10")
+    folder.mkdir(parents=True, exist_ok=True)
+    bars = source.fetch("equity_bars", months).rows
+    plain = bars.groupby("ticker")["split_ratio"].transform("max") == 1.0  # tickers without a split in the span
+    vendor(bars[plain].drop(columns=["split_ratio", "quoted"])).to_parquet(folder / "stocks_daily.parquet")
+    pd.DataFrame(
+        {
+            "timestamp": pd.Series(dtype="datetime64[ms, UTC]"),
+            "symbol": pd.Series(dtype="str"),
+            "split_ratio": pd.Series(dtype="float64"),
+        }
+    ).to_parquet(folder / "stock_splits.parquet")
+    vix = source.fetch("vix", months).rows
+    closes = dict.fromkeys(("open", "high", "low"), vix["close"])
+    vendor(vix.assign(ticker="VIX", **closes)).to_parquet(folder / "vix_daily.parquet")
+
+
+def vendor(frame: pd.DataFrame) -> pd.DataFrame:
+    """Contract columns renamed as in the vendor's files."""
+    renamed = frame.rename(columns={"session": "timestamp", "ticker": "symbol", "dividend_usd": "dividend"})
+    return renamed.assign(timestamp=renamed["timestamp"].dt.tz_localize("UTC").dt.as_unit("ms"))
+
+
+def butterquant(
+    *arguments: str, home: Path, package_root: Path | None = None, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, with the small settings."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    variables |= SETTINGS | {"BUTTERQUANT_HOME": str(home)} | environment
+    if package_root is not None:
+        variables["PYTHONPATH"] = str(package_root)
+    done = subprocess.run(
+        [sys.executable, "-m", "butterquant_assets.cli", *arguments],
+        env=variables,
+        cwd=package_root or home.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def run(home: Path, **options: Any) -> dict[str, Any]:
+    """`butterquant run --json` on a bound home; returns its report."""
+    return json.loads(butterquant("run", "--json", home=home, **options).stdout)
+
+
+def build(home: Path, data: Path) -> dict[str, Any]:
+    """The first run of a home over a folder of files."""
+    done = butterquant(
+        "run", "--json", "--source", "files", "--data", str(data), "--start", START, "--end", END, home=home
+    )
+    return json.loads(done.stdout)
+
+
+def copy_of(home: Path, data: Path, target: Path) -> tuple[Path, Path]:
+    """Copies of a home and its data folder, the copy bound to the copied data."""
+    shutil.copytree(home, target / "home")
+    shutil.copytree(data, target / "data")
+    binding = target / "home" / "home.json"
+    binding.write_text(binding.read_text().replace(str(data), str(target / "data")))
+    return target / "home", target / "data"
+
+
+def rebuilt(report: dict[str, Any]) -> dict[str, int]:
+    """Partitions rebuilt per asset, without the assets that were left alone."""
+    return {entry["asset"]: entry["rebuilt"] for entry in report["assets"] if entry["rebuilt"]}
+
+
+def tree(home: Path) -> dict[str, bytes]:
+    """Every file of lake and models by relative path."""
+    folders = (home / "lake", home / "models", home / "plots")
+    return {str(p.relative_to(home)): p.read_bytes() for f in folders for p in sorted(f.rglob("*")) if p.is_file()}

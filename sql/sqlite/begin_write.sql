@@ -1,0 +1,2 @@
+-- Takes the write lock at once: a transaction that reads first and writes later could deadlock with another like it.
+BEGIN IMMEDIATE;
