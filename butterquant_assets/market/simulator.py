@@ -3,8 +3,9 @@
 The model, for share i on session t (everything per session, r the riskless rate per calendar day, d_t the calendar
 days since the session before):
 
-    log return   R_it = r d_t - v_it / 2 + m_it + beta_i sqrt(w_t) z_t + sqrt(u_it) e_it
-    variance     v_it = beta_i^2 w_t + u_it
+    log return   R_it = r d_t - k_i v_it / 2 + sqrt(k_i) (beta_i sqrt(w_t) z_t + sqrt(u_it) e_it)
+    variance     v_it = beta_i^2 w_t + u_it, which options are priced with
+    premium      k_i = exp(edge * c_i), c_i uniform on -1 .. 1: realised over priced variance, 1 on a fair market
     market       w_t  = (0.85 VIX_{t-1} / 100)^2 / 252, the real VIX; before it is published, a trailing exponentially
                  weighted variance of the real S&P 500 (lambda = 0.94)
     idiosyncratic u_it = s_i^2 / 252 * g_it * sqrt(w_t / w*) * J_it
@@ -13,14 +14,14 @@ days since the session before):
 
 with z, e, x independent standard normals. x drives the variance and nothing else: the variance path is exogenous to the
 price shocks. Given it, returns are Gaussian (over the random path they have fat tails, clusters and jumps), so that
-with ``edge = 0`` (m = 0) **Black-Scholes with implied variance = the sum of true variances up to expiry is the exact
+with ``edge = 0`` (k = 1) **Black-Scholes with implied variance = the sum of true variances up to expiry is the exact
 fair price**, whatever anyone knows: no feature can predict the profit of an option bought and sold at these
 volatilities. Their publication at t reveals the variances to come; it reveals nothing of the shocks.
 
-``edge > 0`` plants a drift m (`drift_of_state`) that follows the share's own seven-session momentum and the VIX
-stratum, both of which a model can see. Measured at edge = 1 on the real VIX, strata weighted 40/60/40: the
-stratum alone is worth 0.063 / 0.091 / 0.079 nats of log-loss over the four label classes for 21 / 30 / 45 days; at
-edge = 0.5 it is 0.027 / 0.032 / 0.032.
+``edge > 0`` makes the options of some shares too dear and of others too cheap, for good: what a share has realised so
+far, beside its implied volatility, tells which (the feature ``vol_mispricing``, a noisy view of k). Nothing else is
+planted: given k the future is as unknowable as on the fair market, and the exact distribution of the exit is known
+(`planted_probabilities` in benchmarks/planted.py takes the attainable log-loss from it).
 
 What belongs here: pure functions of dates, variances and a seed. What does not: where the real VIX comes from
 (`market/sources/sample.py`).
@@ -51,23 +52,14 @@ RESULTS_EVERY, RESULTS_VARIANCE = 63, 10.0
 OVERNIGHT_SHARE = 0.3
 """Share of a session's variance that falls between the close before and the open."""
 
-MOMENTUM_SESSIONS = 7
-LOW_VIX, HIGH_VIX = 15.0, 25.0
-FEEDBACK_LOW, FEEDBACK_NORMAL, FEEDBACK_HIGH = -2.0, 0.5, 0.7
-"""Share of the last seven sessions' mean daily log return that enters the next drift, per unit of edge, while the VIX
-stands below 15, between, and above 25."""
-
-DRIFT_LIMIT = 1.0
-"""Largest planted drift, in daily standard deviations."""
-
 TENORS = (*range(1, 11), 21, 30, 45)
 """Calendar days for which implied volatilities are published."""
 
 MINIMUM_IV = 1e-4
-"""Published where no session lies before expiry and the true variance is zero: Black-Scholes stays defined, and its
+"""Published where no session lies before expiry and the variance to come is zero: Black-Scholes stays defined, and its
 price differs from the exact one by less than 1e-5 of spot."""
 
-_TRAITS, _VARIANCE, _PRICE, _RANGE, _VOLUME, _MARKET = range(6)
+_TRAITS, _VARIANCE, _PRICE, _RANGE, _VOLUME, _MARKET, _PREMIUM = range(7)
 
 
 @dataclass(frozen=True)
@@ -86,8 +78,10 @@ class SimulatedMarket:
         shares in round lots, shape (T, N)
     split_ratio
         new shares per old one effective on the session, 1.0 when none, shape (T, N)
-    variance
-        true variance of each session's log return, shape (T, N)
+    priced_variance
+        variance of each session's log return that options are priced with, shape (T, N)
+    premium
+        true over priced variance, shape (N,); all ones on a fair market
     """
 
     sessions: Dates
@@ -98,7 +92,8 @@ class SimulatedMarket:
     close: Floats
     volume: Floats
     split_ratio: Floats
-    variance: Floats
+    priced_variance: Floats
+    premium: Floats
 
 
 @dataclass(frozen=True)
@@ -150,36 +145,6 @@ def visible_vix(
     return visible
 
 
-def drift_of_state(log_momentum: npt.ArrayLike, vix: npt.ArrayLike, variance: npt.ArrayLike, edge: float) -> Floats:
-    """Drift planted into the next session's log return, given what is visible now.
-
-    m = edge x phi(VIX) x log_momentum / 7, never more than one daily standard deviation; phi = -2 below 15 (moves
-    come back: holding periods realise less than the implied variance), 0.5 from 15 to 25 and 0.7 above (moves go on:
-    they realise more).
-
-    Parameters
-    ----------
-    log_momentum
-        ln(C_t / C_{t-7}) of split-adjusted closes, any shape
-    vix
-        VIX close at t, points, same shape or broadcastable
-    variance
-        true variance of the next session's log return, likewise
-    edge
-        0 plants nothing
-
-    Returns
-    -------
-    float64 array, log return per session
-    """
-    level = np.asarray(vix, dtype=float)
-    upper = np.where(level > HIGH_VIX, FEEDBACK_HIGH, FEEDBACK_NORMAL)
-    feedback = edge * np.where(level < LOW_VIX, FEEDBACK_LOW, upper)
-    limit = DRIFT_LIMIT * np.sqrt(np.asarray(variance, dtype=float))
-    drift: Floats = np.clip(feedback * np.asarray(log_momentum, dtype=float) / MOMENTUM_SESSIONS, -limit, limit)
-    return drift
-
-
 def simulate(
     sessions: Dates,
     vix: Floats,
@@ -187,7 +152,6 @@ def simulate(
     seed: int,
     edge: float = 0.0,
     tickers: int = 50,
-    planted_from: np.datetime64 | None = None,
 ) -> SimulatedMarket:
     """Simulate a market.
 
@@ -203,12 +167,9 @@ def simulate(
     seed
         of all streams, 0 or more
     edge
-        strength of the planted drift, 0 or more
+        largest log of true over priced variance, 0 .. 3
     tickers
         number of shares, 1 .. 999
-    planted_from
-        session after which drift is planted: that of the first published VIX, since before it nobody sees a stratum.
-        None plants it everywhere.
 
     Returns
     -------
@@ -219,20 +180,17 @@ def simulate(
     ConfigError
         for arguments outside these ranges.
     """
-    if not 1 <= tickers <= 999 or edge < 0 or seed < 0:
-        raise ConfigError(
-            f"cannot simulate tickers={tickers}, edge={edge}, seed={seed}; "
-            "expected 1 .. 999 tickers, edge >= 0, seed >= 0"
-        )
+    check_parameters(seed, edge, tickers)
     count = len(sessions)
     traits = _draw_traits(seed, tickers)
     known_before = np.append(vix[:1], vix[:-1])
     market = (VIX_TO_MARKET * known_before / 100) ** 2 / 252
     own = _own_variance(seed, count, traits, market)
-    variance = traits.beta**2 * market[:, None] + own
-    shocks = _shocks(seed, count, tickers, traits.beta, market, own)
-    strength = np.where(sessions > planted_from, edge, 0.0) if planted_from is not None else np.full(count, edge)
-    level, overnight = _log_levels(sessions, known_before, variance, shocks, strength)
+    priced = traits.beta**2 * market[:, None] + own
+    premium = np.exp(edge * np.array([_stream(seed, _PREMIUM, ticker).uniform(-1, 1) for ticker in range(tickers)]))
+    variance = premium * priced
+    shocks = np.sqrt(premium) * _shocks(seed, count, tickers, traits.beta, market, own)
+    level, overnight = _log_levels(sessions, variance, shocks)
 
     ratio = np.ones((count, tickers))
     happens = traits.split_session < count
@@ -251,14 +209,24 @@ def simulate(
         close=_cents(scale * np.exp(closed)),
         volume=volume,
         split_ratio=ratio,
-        variance=variance,
+        priced_variance=priced,
+        premium=premium,
     )
+
+
+def check_parameters(seed: int, edge: float, tickers: int) -> None:
+    """Refuse what cannot be simulated, with a ConfigError that names it."""
+    if not 1 <= tickers <= 999 or not 0 <= edge <= 3 or seed < 0:
+        raise ConfigError(
+            f"cannot simulate tickers={tickers}, edge={edge}, seed={seed}; "
+            "expected 1 .. 999 tickers, edge 0 .. 3, seed >= 0"
+        )
 
 
 def implied_vols(market: SimulatedMarket, count: int) -> Floats:
     """Fair implied volatility of the first `count` sessions for each of `TENORS`.
 
-    iv(t, d) = sqrt(sum of true variances of the sessions in (t, t + d calendar days] / (d / 365)), at least
+    iv(t, d) = sqrt(sum of priced variances of the sessions in (t, t + d calendar days] / (d / 365)), at least
     `MINIMUM_IV`.
 
     Parameters
@@ -283,7 +251,7 @@ def implied_vols(market: SimulatedMarket, count: int) -> Floats:
             f"the simulation ends {sessions[-1]}, less than {max(TENORS)} days after {sessions[count - 1]}; "
             "simulate longer"
         )
-    total = np.cumsum(market.variance, axis=0)
+    total = np.cumsum(market.priced_variance, axis=0)
     vols = np.empty((count, len(market.tickers), len(TENORS)))
     for position, days in enumerate(TENORS):
         last = np.searchsorted(sessions, sessions[:count] + np.timedelta64(days, "D"), side="right") - 1
@@ -353,20 +321,16 @@ def _shocks(seed: int, count: int, tickers: int, beta: Floats, market: Floats, o
     return shocks
 
 
-def _log_levels(
-    sessions: Dates, vix_before: Floats, variance: Floats, shocks: Floats, strength: Floats
-) -> tuple[Floats, Floats]:
+def _log_levels(sessions: Dates, variance: Floats, shocks: Floats) -> tuple[Floats, Floats]:
     """Log of close over the start, shape (T + 1, N) with the start first, and the log move from close to open."""
     count, tickers = variance.shape
     days = np.append(1.0, np.diff(sessions.astype("datetime64[D]")).astype(float))
-    carry = RATE / 365 * days[:, None] - variance / 2
+    drift = RATE / 365 * days[:, None] - variance / 2
     level = np.zeros((count + 1, tickers))
     overnight = np.empty((count, tickers))
     for t in range(count):
-        momentum = level[t] - level[max(0, t - MOMENTUM_SESSIONS)]
-        drift = carry[t] + drift_of_state(momentum, vix_before[t], variance[t], float(strength[t]))
-        overnight[t] = OVERNIGHT_SHARE * drift + shocks[0, t]
-        level[t + 1] = level[t] + drift + shocks[0, t] + shocks[1, t]
+        overnight[t] = OVERNIGHT_SHARE * drift[t] + shocks[0, t]
+        level[t + 1] = level[t] + drift[t] + shocks[0, t] + shocks[1, t]
     return level, overnight
 
 

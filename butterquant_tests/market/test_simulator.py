@@ -6,11 +6,9 @@ import pytest
 from butterquant_assets.foundation.calendar import session_on_or_before, sessions
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.market.simulator import (
-    MOMENTUM_SESSIONS,
     RATE,
     TENORS,
     SimulatedMarket,
-    drift_of_state,
     implied_vols,
     simulate,
     visible_vix,
@@ -38,7 +36,7 @@ def t_statistic(by_cluster: np.ndarray) -> float:
 
 
 def butterfly_excess(simulated: SimulatedMarket, dte: int, step: int) -> np.ndarray:
-    """Per entry session, the mean over tickers of (value at evaluation - debit exp(r tau)) / debit."""
+    """Per entry session and ticker, (value at evaluation - debit exp(r tau)) / debit."""
     vols = implied_vols(simulated, len(DAYS) - 60)
     tenor = {days: position for position, days in enumerate(TENORS)}
     shares = np.cumprod(simulated.split_ratio, axis=0)
@@ -54,66 +52,65 @@ def butterfly_excess(simulated: SimulatedMarket, dte: int, step: int) -> np.ndar
         value = butterfly_value(
             later, spot - width, spot, spot + width, left / 365, RATE, later_vol, later_vol, later_vol
         )
-        excess.append(np.mean((value - debit * np.exp(RATE * (dte - left) / 365)) / debit))
+        excess.append((value - debit * np.exp(RATE * (dte - left) / 365)) / debit)
     return np.array(excess)
-
-
-def momentum_t(simulated: SimulatedMarket, vix: np.ndarray, chosen: np.ndarray) -> float:
-    """T statistic of next return x momentum, both standardised, clustered by session, where the VIX is as chosen."""
-    log = adjusted_log(simulated)
-    spread = np.sqrt(simulated.variance)
-    momentum = (log[MOMENTUM_SESSIONS:-1] - log[: -MOMENTUM_SESSIONS - 1]) / spread[MOMENTUM_SESSIONS + 1 :]
-    following = (np.diff(log, axis=0)[MOMENTUM_SESSIONS:]) / spread[MOMENTUM_SESSIONS + 1 :]
-    products = (momentum * following).mean(axis=1)
-    return t_statistic(products[chosen[MOMENTUM_SESSIONS:-1]])
 
 
 @pytest.mark.parametrize("dte", [21, 30, 45])
 def test_with_no_edge_a_butterfly_costs_exactly_what_it_is_worth(dte):
     # Entries are further apart than a holding period, so sessions are independent clusters.
-    per_session = np.concatenate([butterfly_excess(market(seed), dte, step=31) for seed in range(10)])
+    per_session = np.concatenate([butterfly_excess(market(seed), dte, step=31).mean(axis=1) for seed in range(10)])
     assert abs(t_statistic(per_session)) < 3
     assert abs(per_session.mean()) < 0.05
 
 
-def test_a_planted_edge_moves_the_mean_roi_of_low_vix_butterflies():
-    calm = np.full(len(DAYS), 12.0)
-    fair = np.concatenate([butterfly_excess(market(seed, 0.0, vix=calm), 30, step=31) for seed in range(3)])
-    planted = np.concatenate([butterfly_excess(market(seed, 1.0, vix=calm), 30, step=31) for seed in range(3)])
-    assert t_statistic(planted) > 5
-    assert abs(t_statistic(fair)) < 3
+def test_a_planted_edge_pays_whoever_buys_butterflies_on_shares_whose_options_are_too_dear():
+    dear_minus_cheap = {}
+    for edge in (0.0, 1.0):
+        spreads = []
+        for seed in range(3):
+            simulated = market(seed, edge)
+            dear = market(seed, 1.0).premium < 1
+            excess = butterfly_excess(simulated, 30, step=31)
+            spreads.append(excess[:, dear].mean(axis=1) - excess[:, ~dear].mean(axis=1))
+        dear_minus_cheap[edge] = t_statistic(np.concatenate(spreads))
+    assert dear_minus_cheap[1.0] > 5
+    assert abs(dear_minus_cheap[0.0]) < 3
 
 
-def test_momentum_predicts_returns_only_where_an_edge_is_planted():
-    vix = wavy_vix()
-    low, high = vix < 15, vix > 25
-    planted, fair = market(2, 1.0), market(2, 0.0)
-    assert momentum_t(planted, vix, low) < -5
-    assert momentum_t(planted, vix, high) > 5
-    assert abs(momentum_t(fair, vix, low)) < 3
-    assert abs(momentum_t(fair, vix, high)) < 3
+def test_realised_over_implied_variance_shows_the_planted_premium():
+    for edge in (0.0, 0.8):
+        simulated = market(2, edge, tickers=40)
+        returns = np.diff(adjusted_log(simulated), axis=0)
+        seen = np.log((returns**2).sum(axis=0) / simulated.priced_variance[1:].sum(axis=0))
+        np.testing.assert_allclose(seen, np.log(simulated.premium), atol=0.2)
+        assert np.abs(np.log(simulated.premium)).max() <= edge
+    assert np.abs(np.log(simulated.premium)).max() > 0.6
 
 
 def test_returns_are_gaussian_given_the_variance_and_fat_tailed_without_it():
-    simulated = market(3, tickers=50)
+    simulated = market(3, 0.5, tickers=50)
+    variance = simulated.premium * simulated.priced_variance[1:]
     returns = np.diff(adjusted_log(simulated), axis=0)
-    carry = RATE / 365 * np.diff(DAYS).astype(float)[:, None] - simulated.variance[1:] / 2
-    score = ((returns - carry) / np.sqrt(simulated.variance[1:])).ravel()
+    carry = RATE / 365 * np.diff(DAYS).astype(float)[:, None] - variance / 2
+    score = ((returns - carry) / np.sqrt(variance)).ravel()
     assert score.std() == pytest.approx(1.0, abs=0.02)
     assert np.mean(score**4) / np.mean(score**2) ** 2 == pytest.approx(3.0, abs=0.15)
     plain = returns / returns.std(axis=0)
     assert np.median((plain**4).mean(axis=0)) > 4
 
 
-def test_the_variance_path_does_not_depend_on_the_edge():
-    assert (market(4, 0.0).variance == market(4, 1.0).variance).all()
+def test_what_options_are_priced_with_does_not_depend_on_the_edge():
+    fair, planted = market(4, 0.0), market(4, 1.0)
+    assert (fair.priced_variance == planted.priced_variance).all()
+    assert (fair.premium == 1).all()
 
 
 def test_more_sessions_or_tickers_change_nothing_that_was_there():
     whole = market(5, 0.5)
     shorter = simulate(DAYS[:900], wavy_vix()[:900], seed=5, edge=0.5, tickers=20)
     wider = market(5, 0.5, tickers=30)
-    for name in ("open", "high", "low", "close", "volume", "split_ratio", "variance"):
+    for name in ("open", "high", "low", "close", "volume", "split_ratio", "priced_variance"):
         assert (getattr(shorter, name) == getattr(whole, name)[:900]).all(), name
         assert (getattr(wider, name)[:, :20] == getattr(whole, name)).all(), name
 
@@ -132,7 +129,7 @@ def test_the_intraday_range_follows_the_variance_of_the_session():
     simulated = market(7)
     measured = np.log(simulated.high / simulated.low) ** 2 / (4 * np.log(2))  # Parkinson (1980)
     # The bridge's two extremes are drawn independently, which widens the range a little beyond Brownian motion's.
-    ratio = measured.mean(axis=0) / (0.7 * simulated.variance).mean(axis=0)
+    ratio = measured.mean(axis=0) / (0.7 * simulated.priced_variance).mean(axis=0)
     assert (np.abs(ratio - 1) < 0.2).all()
 
 
@@ -141,7 +138,7 @@ def test_some_shares_split_and_the_adjusted_price_does_not_jump():
     rows, columns = np.nonzero(simulated.split_ratio != 1)
     assert len(rows) >= 5
     moves = np.diff(adjusted_log(simulated), axis=0)[rows - 1, columns]
-    assert (np.abs(moves) < 6 * np.sqrt(simulated.variance[rows, columns])).all()
+    assert (np.abs(moves) < 6 * np.sqrt(simulated.priced_variance[rows, columns])).all()
 
 
 def test_implied_volatility_is_the_root_of_the_variance_to_come():
@@ -150,22 +147,13 @@ def test_implied_volatility_is_the_root_of_the_variance_to_come():
     for t in (0, 123, 499):
         for position, days in enumerate(TENORS):
             inside = (simulated.sessions > DAYS[t]) & (simulated.sessions <= DAYS[t] + np.timedelta64(days, "D"))
-            expected = np.sqrt(simulated.variance[inside].sum(axis=0) / (days / 365))
+            expected = np.sqrt(simulated.priced_variance[inside].sum(axis=0) / (days / 365))
             np.testing.assert_allclose(vols[t, :, position], np.maximum(expected, 1e-4), rtol=1e-9)
 
 
 def test_implied_volatility_beyond_the_simulation_is_refused():
     with pytest.raises(ConfigError, match="simulate longer"):
         implied_vols(market(9, tickers=3), len(DAYS) - 5)
-
-
-def test_the_drift_is_linear_in_the_edge_bounded_and_follows_the_stratum():
-    one, two = (drift_of_state(0.01, [12.0, 20.0, 30.0], 4e-4, edge) for edge in (1.0, 2.0))
-    np.testing.assert_allclose(one, np.array([-2.0, 0.5, 0.7]) * 0.01 / 7)
-    np.testing.assert_allclose(two, 2 * one)
-    assert drift_of_state(0.01, 12.0, 4e-4, 0.0) == 0
-    assert drift_of_state(5.0, 12.0, 4e-4, 1.0) == pytest.approx(-0.02)
-    assert drift_of_state(0.01, [15.0, 25.0], 4e-4, 1.0).tolist() == [0.5 * 0.01 / 7] * 2
 
 
 def test_the_visible_vix_is_the_last_published_one_and_before_it_the_indexs_own():

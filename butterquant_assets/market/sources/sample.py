@@ -25,6 +25,7 @@ from butterquant_assets.market.simulator import (
     TENORS,
     Floats,
     SimulatedMarket,
+    check_parameters,
     implied_vols,
     simulate,
     visible_vix,
@@ -39,7 +40,7 @@ FIRST_VIX_MONTH, LAST_MONTH = "2014-01", "2018-12"
 ABSENT = ("published_vols", "option_chains")
 """Datasets of real options, which a simulated market has none of: they are empty."""
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same parameters give other rows, which their fingerprints could not see otherwise."""
 
 
@@ -51,7 +52,7 @@ class SampleSource:
     seed
         of the simulation
     edge
-        strength of the planted drift; 0: a fair market with nothing to find
+        largest log of true over priced variance; 0: a fair market with nothing to find
     tickers
         number of simulated shares
 
@@ -65,11 +66,7 @@ class SampleSource:
     simulated = True
 
     def __init__(self, *, seed: int = 7, edge: float = 0.0, tickers: int = 50) -> None:
-        if not 1 <= tickers <= 999 or edge < 0 or seed < 0:
-            raise ConfigError(
-                f"sample source: tickers={tickers}, edge={edge}, seed={seed}; expected 1 .. 999 tickers, edge >= 0, "
-                "seed >= 0"
-            )
+        check_parameters(seed, edge, tickers)
         self.seed, self.edge, self.tickers = seed, edge, tickers
 
     def describe(self) -> dict[str, str | int | float]:
@@ -150,7 +147,7 @@ class SampleSource:
             index["session"].to_numpy().astype("datetime64[D]"),
             index["close"].to_numpy(),
         )
-        return simulate(days, visible, seed=self.seed, edge=self.edge, tickers=self.tickers, planted_from=vix_days[0])
+        return simulate(days, visible, seed=self.seed, edge=self.edge, tickers=self.tickers)
 
     @cached_property
     def _published(self) -> int:
