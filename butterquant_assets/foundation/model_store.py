@@ -1,11 +1,13 @@
 """Trained models on disk, addressed by their content.
 
-``models/<name>/<version>/`` holds ``weights.safetensors``, ``plots/*.png``, ``training.json``, ``model.onnx`` and, last
-of all, ``card.json``: a version is published when its card is there, and the card lists the SHA-256 of every other
-file. Nothing here runs code when it loads: tensors are safetensors, everything else is JSON or bytes. The same inputs
-give the same bytes, so two homes built from the same data are identical.
+``models/<name>/<version>/`` holds ``weights.safetensors``, ``plots/*.png``, further files of the training,
+``training.json``, ``model.onnx`` and, last of all, ``card.json``: a version is published when its card is there, and
+the card lists the SHA-256 of every other file. ``models/<name>/champion.json`` names the version that serves. Nothing
+here runs code when it loads: tensors are safetensors, everything else is JSON or bytes. The same inputs give the same
+bytes, so two homes built from the same data are identical.
 
-What belongs here: files, hashes and versions. What does not: what a model computes, and which version serves.
+What belongs here: files, hashes, versions and the pointer to the champion. What does not: what a model computes, and
+which version deserves to be champion.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ from butterquant_assets.foundation.errors import ModelStoreError
 from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
 
 WEIGHTS, TRAINING, ONNX, CARD, PLOTS = "weights.safetensors", "training.json", "model.onnx", "card.json", "plots"
+CHAMPION = "champion.json"
 VERSION_LENGTH = 16
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FILE = re.compile(r"(?:[a-z0-9][a-z0-9_-]*/)*[a-z0-9][a-z0-9_-]*\.(?:json|txt|parquet|safetensors|html|png)")
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_LENGTH}}}")
 
 
@@ -134,6 +138,7 @@ class ModelStore:
         tensors: Mapping[str, npt.NDArray[Any]],
         training: Mapping[str, Any],
         plots: Mapping[str, bytes],
+        files: Mapping[str, bytes] | None = None,
     ) -> Path:
         """Store what training produced; ``training.json`` comes last and lists the hashes of the others.
 
@@ -147,6 +152,9 @@ class ModelStore:
             plain values: architecture, history, seed, split
         plots
             PNG bytes by plot name (lower-case letters, digits and _)
+        files
+            further contents by path within the version, such as ``members/xgboost/trees_0.json``: lower-case letters,
+            digits, _ and -, ending in json, txt, parquet, safetensors, html or png
 
         Returns
         -------
@@ -156,17 +164,20 @@ class ModelStore:
         Raises
         ------
         ModelStoreError
-            if the version exists with other content, or a value is not plain.
+            if the version exists with other content, a value is not plain, or a path is not usable or taken.
         """
         folder = self.directory(name, version)
         for plot in plots:
             if not _NAME.fullmatch(plot):
                 raise ModelStoreError(f"{plot!r} is no plot name; use lower-case letters, digits and _")
-        files = {WEIGHTS: weights_bytes(tensors)}
-        files |= {f"{PLOTS}/{plot}.png": plots[plot] for plot in sorted(plots)}
-        hashes = {path: _sha256(content) for path, content in files.items()}
-        files[TRAINING] = canonical_json({"files": hashes, "training": dict(training)})
-        self._write(folder, files)
+        contents = {WEIGHTS: weights_bytes(tensors)}
+        contents |= {f"{PLOTS}/{plot}.png": plots[plot] for plot in sorted(plots)}
+        further = files or {}
+        _check_paths(further, taken={*contents, TRAINING, ONNX, CARD})
+        contents |= {path: further[path] for path in sorted(further)}
+        hashes = {path: _sha256(content) for path, content in contents.items()}
+        contents[TRAINING] = canonical_json({"files": hashes, "training": dict(training)})
+        self._write(folder, contents)
         return folder
 
     def publish(self, name: str, version: str, onnx_bytes: bytes, card: Mapping[str, Any]) -> Path:
@@ -258,6 +269,63 @@ class ModelStore:
             raise ModelStoreError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
         return StoredTraining(tensors, _parse((folder / TRAINING).read_bytes(), folder / TRAINING)["training"])
 
+    def files(self, name: str, version: str) -> list[str]:
+        """Paths of the files that the training of a version recorded, in order; published or not."""
+        return sorted(self._listed(self.directory(name, version), name, version))
+
+    def read_file(self, name: str, version: str, path: str) -> bytes:
+        """One file of the training of a version, checked against its hash; published or not.
+
+        Raises
+        ------
+        ModelStoreError
+            if the training recorded no such file, or it is missing or altered.
+        """
+        folder = self.directory(name, version)
+        hashes = self._listed(folder, name, version)
+        if path not in hashes:
+            raise ModelStoreError(f"{name} {version} has no file {path!r}; there are {', '.join(sorted(hashes))}")
+        _check_hash(folder / path, hashes[path])
+        return (folder / path).read_bytes()
+
+    def champion(self, name: str) -> str | None:
+        """The version that serves, or None before the first promotion.
+
+        Raises
+        ------
+        ModelStoreError
+            if the pointer is no record of a version.
+        """
+        self.directory(name, "0" * VERSION_LENGTH)  # refuses what is no name
+        pointer = self.root / name / CHAMPION
+        try:
+            content = pointer.read_bytes()
+        except FileNotFoundError:
+            return None
+        version = _parse(content, pointer).get("version")
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise ModelStoreError(f"{pointer} names {version!r}, which is no version; promote one again")
+        return version
+
+    def set_champion(self, name: str, version: str) -> Path:
+        """Let a published version serve from now on; readers see the old pointer or the new one, never a half.
+
+        Returns
+        -------
+        Path
+            of the pointer
+
+        Raises
+        ------
+        ModelStoreError
+            if the version is not published or one of its files is missing or altered; the pointer then stays.
+        """
+        self.verify(name, version)
+        pointer = self.root / name / CHAMPION
+        sweep_temporaries(pointer.parent)
+        write_atomically(pointer, canonical_json({"version": version}))
+        return pointer
+
     def onnx_path(self, name: str, version: str) -> Path:
         """Path of the ONNX file of a published version, after checking it against the card.
 
@@ -272,6 +340,13 @@ class ModelStore:
 
     def _recorded_hashes(self, folder: Path, name: str, version: str) -> dict[str, str]:
         """Hashes that the training record lists, each checked against its file."""
+        hashes = self._listed(folder, name, version)
+        for path, expected in hashes.items():
+            _check_hash(folder / path, expected)
+        return hashes
+
+    def _listed(self, folder: Path, name: str, version: str) -> dict[str, str]:
+        """Hashes that the training record lists."""
         record = folder / TRAINING
         if not record.is_file():
             raise ModelStoreError(f"{name} {version} has no weights: {record} is missing; train the model first")
@@ -279,8 +354,6 @@ class ModelStore:
         hashes = listing.get("files")
         if not isinstance(hashes, dict) or WEIGHTS not in hashes or "training" not in listing:
             raise ModelStoreError(f"{record} lists no {WEIGHTS} or no training; delete the version and rebuild it")
-        for path, expected in hashes.items():
-            _check_hash(folder / path, expected)
         return hashes
 
     def _write(self, folder: Path, files: Mapping[str, bytes]) -> None:
@@ -308,6 +381,17 @@ def _files(folder: Path) -> list[str]:
     """Relative paths of the files of a version, without hidden temporaries of a writer."""
     found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _check_paths(files: Mapping[str, bytes], taken: set[str]) -> None:
+    for path in files:
+        if not _FILE.fullmatch(path):
+            raise ModelStoreError(
+                f"{path!r} is no path for a further file; use lower-case letters, digits, _ and -, and the ending "
+                "json, txt, parquet, safetensors, html or png"
+            )
+        if path in taken or path.startswith(f"{PLOTS}/"):
+            raise ModelStoreError(f"{path!r} is a name the store uses itself; choose another")
 
 
 def _check_hash(path: Path, expected: str) -> None:

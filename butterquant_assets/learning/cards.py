@@ -54,7 +54,7 @@ def build_card(
     training
         how training went, for instance best_epoch and epochs
     splits
-        as `learning.splits.split_summary` gives them
+        dates, rows and episodes of each part, plain values
     evaluation
         columns predictor, part, metric, value; NaN becomes None
     confusion_matrix
@@ -83,28 +83,82 @@ def build_card(
     DataError
         if something a reader must find is empty, or the classes do not fit the confusion matrix.
     """
-    required = {
-        "features": features, "class_names": class_names, "data_versions": data_versions, "seeds": seeds,
-        "limits": limits, "code_version": code_version, "label_definition": label_definition,
-    }  # fmt: skip
-    empty = [name for name, value in required.items() if not len(value)]
-    if empty or evaluation.empty:
-        raise DataError(f"a model card without {', '.join(empty or ['evaluation'])} helps nobody; give it")
+    if not len(class_names):
+        raise DataError("a model card without class_names helps nobody; give it")
     if len(confusion_matrix) != len(class_names):
         raise DataError(
             f"{len(class_names)} classes are named but the confusion matrix has {len(confusion_matrix)} rows"
         )
+    return _card(
+        output={"name": "probabilities", "type": "float32", "classes": list(class_names)},
+        further={"confusion_matrix_test": [list(row) for row in confusion_matrix]},
+        purpose=purpose, architecture=architecture, features=features, label=label, label_definition=label_definition,
+        training=training, splits=splits, evaluation=evaluation, verdict=verdict, data_versions=data_versions,
+        code_version=code_version, config=config, seeds=seeds, onnx_parity=onnx_parity, limits=limits,
+    )  # fmt: skip
+
+
+def build_forecast_card(*, unit: str, **parts: Any) -> dict[str, Any]:
+    """Assemble the card of a model that forecasts a number.
+
+    Parameters
+    ----------
+    unit
+        of what it forecasts
+    parts
+        those of `build_card` but ``class_names`` and ``confusion_matrix``; the ONNX parity is that of the forecast
+
+    Returns
+    -------
+    dict of plain values with sorted, stable content
+
+    Raises
+    ------
+    DataError
+        if something a reader must find is empty.
+    """
+    if not unit:
+        raise DataError("a model card without unit helps nobody; give it")
+    return _card(output={"name": "prediction", "type": "float32", "unit": unit}, further={}, **parts)
+
+
+def _card(
+    *,
+    output: Mapping[str, Any],
+    further: Mapping[str, Any],
+    purpose: str,
+    architecture: Mapping[str, Any],
+    features: Sequence[str],
+    label: str,
+    label_definition: str,
+    training: Mapping[str, Any],
+    splits: Mapping[str, Any],
+    evaluation: pd.DataFrame,
+    verdict: Mapping[str, Any],
+    data_versions: Mapping[str, str],
+    code_version: str,
+    config: Mapping[str, Any],
+    seeds: Mapping[str, int],
+    onnx_parity: pd.DataFrame,
+    limits: Sequence[str],
+) -> dict[str, Any]:
+    required = {
+        "features": features, "data_versions": data_versions, "seeds": seeds, "limits": limits,
+        "code_version": code_version, "label_definition": label_definition,
+    }  # fmt: skip
+    empty = [name for name, value in required.items() if not len(value)]
+    if empty or evaluation.empty:
+        raise DataError(f"a model card without {', '.join(empty or ['evaluation'])} helps nobody; give it")
     card = {
         "card_format": CARD_FORMAT,
         "purpose": purpose,
         "input": {"name": "features", "type": "float32", "features": list(features), "missing": "NaN, imputed inside"},
-        "output": {"name": "probabilities", "type": "float32", "classes": list(class_names)},
+        "output": dict(output),
         "label": {"column": label, "definition": label_definition},
         "architecture": dict(architecture),
         "training": dict(training),
         "splits": dict(splits),
         "evaluation": evaluation_tree(evaluation),
-        "confusion_matrix_test": [list(row) for row in confusion_matrix],
         "verdict": dict(verdict),
         "data_versions": dict(data_versions),
         "code_version": code_version,
@@ -115,6 +169,7 @@ def build_card(
             for batch, difference in zip(onnx_parity["batch"], onnx_parity["max_abs_difference"], strict=True)
         },
         "limits": list(limits),
+        **further,
     }
     plain: dict[str, Any] = plain_values(card)
     return plain

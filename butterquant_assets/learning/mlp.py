@@ -3,12 +3,14 @@
 The graph takes raw features. Imputation, standardisation and the correction back to natural class frequencies are
 buffers inside it, so whoever runs the exported file needs nothing else and can get none of them wrong. Equal inputs
 and seed give byte-identical weights on the CPU.
+
+A network *with a base* learns a residual: it adds its outputs to the logarithms of base probabilities, which become a
+second input of the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,43 +18,35 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.learning.scaling import InputScaler, check_inputs, fit_scaler
+from butterquant_assets.foundation.errors import DataError
+from butterquant_assets.learning.mlp_network import (
+    MlpSettings,
+    add_scaler_buffers,
+    check_settings,
+    deterministic,
+    fill_buffers,
+    fit_network,
+    hidden_layers,
+    load_state,
+    resolve_device,
+    to_tensor,
+    zero_last,
+)
+from butterquant_assets.learning.probabilities import (
+    check_distributions,
+    check_labels,
+    check_weights,
+    log_probabilities,
+)
+from butterquant_assets.learning.scaling import check_inputs, fit_scaler
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["MlpSettings", "TrainedMlp", "class_weights", "predict", "predict_logits", "rebuild", "train_mlp"]
+
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class MlpSettings:
-    """The network and its optimiser.
-
-    Parameters
-    ----------
-    hidden
-        width of each hidden layer
-    dropout
-        share of hidden units left out in each training step
-    learning_rate, weight_decay
-        of AdamW
-    batch_size
-        rows per step, about: an epoch is cut into equal batches, so none is too small for batch normalisation
-    max_epochs, patience
-        training stops after `max_epochs`, or when the validation log-loss has not fallen for `patience` epochs
-    seed
-        of the initial weights, the order of rows and the dropout
-    """
-
-    hidden: tuple[int, ...] = (128, 64)
-    dropout: float = 0.3
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    batch_size: int = 64
-    max_epochs: int = 200
-    patience: int = 20
-    seed: int = 7
+Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +63,14 @@ class TrainedMlp:
         architecture, enough to rebuild the graph
     history
         columns ``epoch`` (from 1), ``train_loss``, ``validation_loss``: mean log-loss in nats of the corrected
-        probabilities in evaluation mode, comparable with each other and with every report
+        probabilities in evaluation mode, comparable with each other and with every report. With a base it begins at
+        epoch 0, the base itself.
     best_epoch
         the epoch whose weights are kept
     seed
         seed of the training
+    with_base
+        whether the graph takes base log-probabilities beside the features
     """
 
     state: dict[str, npt.NDArray[Any]]
@@ -84,16 +81,18 @@ class TrainedMlp:
     history: pd.DataFrame
     best_epoch: int
     seed: int
+    with_base: bool = False
 
     def architecture(self) -> dict[str, Any]:
         """What is needed, besides the tensors, to rebuild the graph: plain values for a model card."""
-        return {
+        plain = {
             "kind": "mlp",
             "features": list(self.features),
             "hidden": list(self.hidden),
             "dropout": self.dropout,
             "n_classes": self.n_classes,
         }
+        return plain | {"with_base": True} if self.with_base else plain
 
 
 def class_weights(labels: npt.ArrayLike, n_classes: int = 4) -> Floats:
@@ -117,6 +116,9 @@ def train_mlp(
     settings: MlpSettings,
     n_classes: int = 4,
     device: str = "cpu",
+    base: npt.ArrayLike | None = None,
+    base_validation: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> TrainedMlp:
     """Train on the training part; stop, and choose the epoch, on the validation part.
 
@@ -125,7 +127,8 @@ def train_mlp(
     X_train, X_validation
         raw features, shapes (n, d) and (m, d); NaN is missing
     train_labels, validation_labels
-        classes 0 .. n_classes - 1, shapes (n,) and (m,)
+        classes 0 .. n_classes - 1, shapes (n,) and (m,); or probabilities of shapes (n, n_classes) and (m, n_classes),
+        whose cross-entropy is then minimised, without class weights
     features
         column names, length d
     settings
@@ -133,7 +136,14 @@ def train_mlp(
     n_classes
         number of classes
     device
-        ``cpu`` (default, byte-identical for a seed) or a torch device such as ``cuda`` (not promised to be)
+        ``cpu`` (default, byte-identical for a seed), a torch device such as ``cuda`` (not promised to be), or ``auto``:
+        ``cuda`` where torch sees one
+    base, base_validation
+        base probabilities, shapes (n, n_classes) and (m, n_classes), or None. The network then learns what to add to
+        their logarithms. It starts at nothing, and this start competes: where no epoch has a lower validation loss
+        the base is kept as it is (``best_epoch`` 0)
+    sample_weight
+        weights of the training rows, shape (n,); the validation loss is not weighted
 
     Returns
     -------
@@ -142,10 +152,12 @@ def train_mlp(
     Raises
     ------
     DataError
-        if a part is empty, training holds a single class, a column is missing throughout or infinite, or the loss is
-        not finite.
+        if a part is empty, training holds a single class, a column is missing throughout or infinite, a probability or
+        weight is none, or the loss is not finite.
     ConfigError
         if a setting is out of range.
+    ValueError
+        if a shape does not fit, or only one part has a base.
 
     Notes
     -----
@@ -156,37 +168,40 @@ def train_mlp(
     Cost-Sensitive Learning*, IJCAI 2001, theorem 2; M. Saerens, P. Latinne, C. Decaestecker, *Adjusting the Outputs of
     a Classifier to New a Priori Probabilities*, Neural Computation 14 (2002), equation 2.4.
     """
-    import torch
-
-    _check_settings(settings)
-    values, labels = check_inputs(X_train, features), _labels(train_labels, n_classes, "training")
-    held_out, held_out_labels = (
-        check_inputs(X_validation, features),
-        _labels(validation_labels, n_classes, "validation"),
-    )
-    if np.unique(labels).size < 2:
-        raise DataError(f"all {labels.size} training rows have class {labels[0]}; there is nothing to tell apart")
-    scaler, weights = fit_scaler(values, features), class_weights(labels, n_classes)
-    with _deterministic(settings.seed, device):
-        network = _network(len(features), settings.hidden, settings.dropout, n_classes)
-        _fill_buffers(network, scaler, weights)
+    check_settings(settings)
+    device = resolve_device(device)
+    train = _part(X_train, train_labels, base, features, n_classes, "training")
+    held_out = _part(X_validation, validation_labels, base_validation, features, n_classes, "validation")
+    if (base is None) != (base_validation is None):
+        raise ValueError("either both parts have base probabilities or neither")
+    hard = train.targets.ndim == 1
+    if hard and np.unique(train.targets).size < 2:
+        raise DataError(
+            f"all {len(train.targets)} training rows have class {train.targets[0]}; there is nothing to tell apart"
+        )
+    weights = class_weights(train.targets, n_classes) if hard and settings.class_weighted else np.ones(n_classes)
+    scaler = fit_scaler(train.X, features)
+    with deterministic(settings.seed, device):
+        network = _network(len(features), settings.hidden, settings.dropout, n_classes, with_base=base is not None)
+        fill_buffers(network, scaler, log_class_weights=np.log(weights))
         network.to(device)
-        X, y = _tensor(values, device), torch.from_numpy(labels).to(device)
-        X_held, y_held = _tensor(held_out, device), torch.from_numpy(held_out_labels).to(device)
-        history, best_epoch, state = _fit(network, X, y, X_held, y_held, settings)
+        loss = _loss(network, train, check_weights(sample_weight, len(train.X)), device)
+        evaluate = _evaluation(network, train, held_out, device)
+        fit = fit_network(network, loss, evaluate, len(train.X), settings, start_competes=base is not None)
     return TrainedMlp(
-        state=state,
+        state=fit.state,
         features=tuple(features),
         hidden=tuple(settings.hidden),
         dropout=settings.dropout,
         n_classes=n_classes,
-        history=history,
-        best_epoch=best_epoch,
+        history=fit.history,
+        best_epoch=fit.best_epoch,
         seed=settings.seed,
+        with_base=base is not None,
     )
 
 
-def predict(trained: TrainedMlp, X: npt.ArrayLike) -> Floats:
+def predict(trained: TrainedMlp, X: npt.ArrayLike, base: npt.ArrayLike | None = None) -> Floats:
     """Class probabilities by torch on the CPU.
 
     Parameters
@@ -195,6 +210,8 @@ def predict(trained: TrainedMlp, X: npt.ArrayLike) -> Floats:
         the network
     X
         raw features in the order of ``trained.features``, shape (n, d); NaN is imputed inside the graph
+    base
+        base probabilities, shape (n, n_classes); for a network with a base, and for no other
 
     Returns
     -------
@@ -204,13 +221,41 @@ def predict(trained: TrainedMlp, X: npt.ArrayLike) -> Floats:
     ------
     DataError
         if an input is infinite.
+    ValueError
+        if base probabilities are missing or not asked for.
+    """
+    import torch
+
+    if trained.with_base != (base is not None):
+        raise ValueError(f"this network {'needs' if trained.with_base else 'takes no'} base probabilities")
+    values = check_inputs(X, trained.features)
+    inputs = [to_tensor(values, "cpu")]
+    if base is not None:
+        checked = check_distributions(base, len(values), trained.n_classes, "base probabilities")
+        inputs.append(to_tensor(log_probabilities(checked), "cpu"))
+    network = rebuild(trained)
+    with deterministic(trained.seed, "cpu"), torch.no_grad():
+        return np.asarray(network(*inputs).numpy(), dtype=np.float64)
+
+
+def predict_logits(trained: TrainedMlp, X: npt.ArrayLike) -> Floats:
+    """What the network adds to the base log-probabilities (to zeros, without a base), before the softmax.
+
+    Parameters
+    ----------
+    trained, X
+        as for `predict`
+
+    Returns
+    -------
+    float64 array of shape (n, n_classes), computed in float32 and already corrected to natural class frequencies
     """
     import torch
 
     values = check_inputs(X, trained.features)
-    network = rebuild(trained)
-    with _deterministic(trained.seed, "cpu"), torch.no_grad():
-        return np.asarray(network(_tensor(values, "cpu")).numpy(), dtype=np.float64)
+    network: Any = rebuild(trained)
+    with deterministic(trained.seed, "cpu"), torch.no_grad():
+        return np.asarray(network.residual(to_tensor(values, "cpu")).numpy(), dtype=np.float64)
 
 
 def rebuild(trained: TrainedMlp) -> torch.nn.Module:
@@ -218,16 +263,20 @@ def rebuild(trained: TrainedMlp) -> torch.nn.Module:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # the initial weights, overwritten at once, draw random numbers
-        network = _network(len(trained.features), trained.hidden, trained.dropout, trained.n_classes)
-    network.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in trained.state.items()})
-    return network.eval()
+        network = _network(
+            len(trained.features), trained.hidden, trained.dropout, trained.n_classes, with_base=trained.with_base
+        )
+    loaded: torch.nn.Module = load_state(network, trained.state)
+    return loaded
 
 
-def _network(n_features: int, hidden: Sequence[int], dropout: float, n_classes: int) -> torch.nn.Module:
+def _network(
+    n_features: int, hidden: Sequence[int], dropout: float, n_classes: int, *, with_base: bool
+) -> torch.nn.Module:
     import torch
 
     class Network(torch.nn.Module):
-        """Raw features in, class probabilities out."""
+        """Raw features, and the logarithms of base probabilities where there are any, in; probabilities out."""
 
         input_median: torch.Tensor
         input_mean: torch.Tensor
@@ -236,138 +285,91 @@ def _network(n_features: int, hidden: Sequence[int], dropout: float, n_classes: 
 
         def __init__(self) -> None:
             super().__init__()
-            for name in ("input_median", "input_mean", "input_scale"):
-                self.register_buffer(name, torch.ones(n_features))
+            add_scaler_buffers(self, n_features)
             self.register_buffer("log_class_weights", torch.zeros(n_classes))
-            layers: list[torch.nn.Module] = []
-            width = n_features
-            for units in hidden:
-                layers += [torch.nn.Linear(width, units), torch.nn.BatchNorm1d(units)]
-                layers += [torch.nn.ReLU(), torch.nn.Dropout(dropout)]
-                width = units
-            self.layers = torch.nn.Sequential(*layers, torch.nn.Linear(width, n_classes))
+            self.layers = hidden_layers(n_features, hidden, dropout, n_classes)
+            if with_base:
+                zero_last(self.layers)
 
-        def weighted_logits(self, features: torch.Tensor) -> torch.Tensor:
+        def outputs(self, features: torch.Tensor) -> torch.Tensor:
             observed = torch.where(torch.isnan(features), self.input_median, features)
-            logits: torch.Tensor = self.layers((observed - self.input_mean) / self.input_scale)
-            return logits
+            result: torch.Tensor = self.layers((observed - self.input_mean) / self.input_scale)
+            return result
 
-        def forward(self, features: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(self.weighted_logits(features) - self.log_class_weights, dim=1)
+        def residual(self, features: torch.Tensor) -> torch.Tensor:
+            return self.outputs(features) if with_base else self.outputs(features) - self.log_class_weights
+
+        def weighted_logits(self, features: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+            # With a base the last layer starts at zero, so the weights enter here, or the start would not be the base.
+            outputs = self.outputs(features)
+            return outputs if base is None else outputs + base + self.log_class_weights
+
+        def logits(self, features: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+            residual = self.residual(features)
+            return residual if base is None else residual + base
+
+        def forward(self, features: torch.Tensor, base_log_probabilities: torch.Tensor | None = None) -> torch.Tensor:
+            return torch.softmax(self.logits(features, base_log_probabilities), dim=1)
 
     return Network()
 
 
-def _fill_buffers(network: torch.nn.Module, scaler: InputScaler, weights: Floats) -> None:
-    import torch
+@dataclass(frozen=True, eq=False)
+class _Part:
+    X: Floats
+    targets: Any  # classes (n,) or probabilities (n, n_classes)
+    base: Floats | None
 
-    values = {
-        "input_median": scaler.median,
-        "input_mean": scaler.mean,
-        "input_scale": scaler.scale,
-        "log_class_weights": np.log(weights),
-    }
-    for name, value in values.items():
-        network.get_buffer(name).copy_(torch.from_numpy(value.astype(np.float32)))
+    def tensors(self, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        import torch
 
-
-def _fit(
-    network: Any,
-    X: torch.Tensor,
-    y: torch.Tensor,
-    X_held: torch.Tensor,
-    y_held: torch.Tensor,
-    settings: MlpSettings,
-) -> tuple[pd.DataFrame, int, dict[str, npt.NDArray[Any]]]:
-    import torch
-
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False
-    )
-    loss = torch.nn.CrossEntropyLoss(weight=network.log_class_weights.exp())
-    order = torch.Generator().manual_seed(settings.seed)
-    batches = max(1, len(X) // settings.batch_size)
-    records: list[tuple[int, float, float]] = []
-    best_loss, best_epoch, best_state = np.inf, 0, {}
-    for epoch in range(1, settings.max_epochs + 1):
-        network.train()
-        for rows in torch.randperm(len(X), generator=order).to(X.device).tensor_split(batches):
-            optimiser.zero_grad()
-            loss(network.weighted_logits(X[rows]), y[rows]).backward()
-            optimiser.step()
-        train_loss, validation_loss = _log_loss(network, X, y), _log_loss(network, X_held, y_held)
-        if not (np.isfinite(train_loss) and np.isfinite(validation_loss)):
-            raise DataError(
-                f"the loss of epoch {epoch} is {train_loss} (training) and {validation_loss} (validation); "
-                "look for extreme feature values or lower the learning rate"
-            )
-        records.append((epoch, train_loss, validation_loss))
-        if validation_loss < best_loss:
-            best_loss, best_epoch = validation_loss, epoch
-            best_state = {name: tensor.cpu().numpy().copy() for name, tensor in network.state_dict().items()}
-        if epoch - best_epoch >= settings.patience:
-            break
-    return pd.DataFrame(records, columns=["epoch", "train_loss", "validation_loss"]), best_epoch, best_state
-
-
-def _log_loss(network: Any, X: torch.Tensor, y: torch.Tensor) -> float:
-    import torch
-
-    network.eval()
-    with torch.no_grad():
-        logits = network.weighted_logits(X) - network.log_class_weights
-        return float(torch.nn.functional.cross_entropy(logits, y))
-
-
-@contextmanager
-def _deterministic(seed: int, device: str) -> Iterator[None]:
-    """One thread, deterministic algorithms and a seeded generator; the process gets its own settings back."""
-    import torch
-
-    on_cpu = device == "cpu"
-    threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    # Elsewhere, deterministic algorithms depend on environment variables that this function must not touch.
-    with torch.random.fork_rng(devices=None if not on_cpu else []):
-        torch.manual_seed(seed)
-        try:
-            if on_cpu:
-                torch.use_deterministic_algorithms(True)
-            torch.set_num_threads(1)
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-def _tensor(values: Floats, device: str) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(values.astype(np.float32)).to(device)
-
-
-def _labels(labels: npt.ArrayLike, n_classes: int, part: str) -> npt.NDArray[np.int64]:
-    raw = np.asarray(labels)
-    if not raw.size:
-        raise DataError(f"the {part} part has no rows")
-    wrong = ~np.isin(raw, np.arange(n_classes))
-    if wrong.any():
-        raise DataError(f"{wrong.sum()} {part} labels are no class 0 .. {n_classes - 1}, e.g. {raw[wrong][0]!r}")
-    return raw.astype(np.int64)
-
-
-def _check_settings(settings: MlpSettings) -> None:
-    for name in ("batch_size", "max_epochs", "patience"):
-        if getattr(settings, name) < 1:
-            raise ConfigError(f"{name} is {getattr(settings, name)}; it must be 1 or more")
-    if settings.batch_size < 2:
-        raise ConfigError("batch_size is 1; batch normalisation needs at least 2 rows")
-    if not 0 <= settings.dropout < 1:
-        raise ConfigError(f"dropout is {settings.dropout}; it must lie in [0, 1)")
-    if settings.learning_rate <= 0 or settings.weight_decay < 0:
-        raise ConfigError(
-            f"learning_rate {settings.learning_rate} must be above 0 and weight_decay {settings.weight_decay} not below"
+        targets = (
+            torch.from_numpy(self.targets).to(device) if self.targets.ndim == 1 else to_tensor(self.targets, device)
         )
-    if any(units < 1 for units in settings.hidden):
-        raise ConfigError(f"hidden is {settings.hidden}; every layer needs at least one unit")
+        base = None if self.base is None else to_tensor(log_probabilities(self.base), device)
+        return to_tensor(self.X, device), targets, base
+
+
+def _part(
+    X: npt.ArrayLike, targets: npt.ArrayLike, base: npt.ArrayLike | None, features: Sequence[str], k: int, part: str
+) -> _Part:
+    values, raw = check_inputs(X, features), np.asarray(targets)
+    checked: Any
+    if raw.ndim == 2 and raw.size:
+        checked = check_distributions(raw, len(values), k, f"{part} targets")
+    else:
+        checked = check_labels(raw, k, part)
+    given = None if base is None else check_distributions(base, len(values), k, f"{part} base probabilities")
+    return _Part(values, checked, given)
+
+
+def _loss(
+    network: Any, train: _Part, sample_weight: Floats | None, device: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    from torch.nn import functional
+
+    X, targets, base = train.tensors(device)
+    weights = network.log_class_weights.exp() if targets.ndim == 1 else None
+    scaled = None if sample_weight is None else to_tensor(sample_weight / sample_weight.mean(), device)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        logits = network.weighted_logits(X[rows], None if base is None else base[rows])
+        if scaled is None:
+            return functional.cross_entropy(logits, targets[rows], weight=weights)
+        losses = functional.cross_entropy(logits, targets[rows], weight=weights, reduction="none")
+        # Divided by the number of rows, not by their weights: a batch of light rows must move the network less.
+        return (losses * scaled[rows]).mean()
+
+    return loss
+
+
+def _evaluation(network: Any, train: _Part, held_out: _Part, device: str) -> Callable[[], tuple[float, float]]:
+    from torch.nn import functional
+
+    parts = [part.tensors(device) for part in (train, held_out)]
+
+    def evaluate() -> tuple[float, float]:
+        first, second = (float(functional.cross_entropy(network.logits(X, base), y)) for X, y, base in parts)
+        return first, second
+
+    return evaluate

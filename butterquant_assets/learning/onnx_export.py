@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,12 @@ import pandas as pd
 
 from butterquant_assets.foundation.errors import ModelStoreError
 from butterquant_assets.learning.mlp import TrainedMlp, predict, rebuild
+from butterquant_assets.learning.probabilities import log_probabilities
 
-INPUT, OUTPUT = "features", "probabilities"
+if TYPE_CHECKING:
+    import torch
+
+INPUT, BASE_INPUT, OUTPUT = "features", "base_log_probabilities", "probabilities"
 PARITY_TOLERANCE = 1e-5
 OPSET = 18
 SAMPLE_ROWS = 2  # with one row the exporter may freeze the batch dimension
@@ -36,26 +40,55 @@ def export_onnx(trained: TrainedMlp) -> bytes:
     Returns
     -------
     bytes
-        input ``features`` float32 [n, d] (NaN is imputed inside), output ``probabilities`` float32 [n, n_classes], any
-        n. The same weights give the same bytes: whatever tells of the exporting process (versions, paths, stack
-        traces) is removed.
+        input ``features`` float32 [n, d] (NaN is imputed inside) and, for a network with a base,
+        ``base_log_probabilities`` float32 [n, n_classes]; output ``probabilities`` float32 [n, n_classes], any n. The
+        same weights give the same bytes: whatever tells of the exporting process (versions, paths, stack traces) is
+        removed.
 
     Raises
     ------
     ModelStoreError
         if the exporter froze the batch dimension.
     """
-    import onnx
+    names = [INPUT, BASE_INPUT] if trained.with_base else [INPUT]
+    widths = [len(trained.features), trained.n_classes][: len(names)]
+    model = module_to_onnx(rebuild(trained), dict(zip(names, widths, strict=True)), OUTPUT)
+    return finished(model, dict(zip(names, widths, strict=True)), {OUTPUT: trained.n_classes})
+
+
+def module_to_onnx(module: torch.nn.Module, inputs: Mapping[str, int], output: str) -> Any:
+    """A torch module in evaluation mode as an ONNX model, free of traces of the exporting process.
+
+    Parameters
+    ----------
+    module
+        takes one float32 tensor [n, width] for each input, in order and under these names
+    inputs
+        width by name
+    output
+        name of its single output
+
+    Returns
+    -------
+    onnx.ModelProto
+        of opset 18
+
+    Raises
+    ------
+    ModelStoreError
+        if the exporter returns nothing.
+    """
     import torch
 
-    sample = torch.zeros(SAMPLE_ROWS, len(trained.features), dtype=torch.float32)
+    samples = tuple(torch.zeros(SAMPLE_ROWS, width, dtype=torch.float32) for width in inputs.values())
+    batch = torch.export.Dim("n")
     with _quiet_exporter():
         program = torch.onnx.export(
-            rebuild(trained),
-            (sample,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
+            module,
+            samples,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes={name: {0: batch} for name in inputs},
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -63,22 +96,43 @@ def export_onnx(trained: TrainedMlp) -> bytes:
         )
     if program is None:
         raise ModelStoreError("the ONNX exporter returned nothing; check the versions of torch and onnxscript")
-    model = _without_traces(program.model_proto)
+    return _without_traces(program.model_proto)
+
+
+def finished(model: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+    """The bytes of a model after checking it: valid, and with these inputs and outputs [n, width] for any n.
+
+    Raises
+    ------
+    ModelStoreError
+        if an input or output is another, or its batch dimension is frozen.
+    """
+    import onnx
+
     onnx.checker.check_model(model, full_check=True)
-    _check_interface(model, len(trained.features), trained.n_classes)
+    for values, expected in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for value, (name, width) in zip(values, expected.items(), strict=True):
+            batch, columns = value.type.tensor_type.shape.dim
+            if value.name != name or not batch.dim_param or columns.dim_value != width:
+                raise ModelStoreError(
+                    f"ONNX {value.name} has shape [{batch.dim_param or batch.dim_value}, {columns.dim_value}]; "
+                    f"expected {name} [n, {width}] with any n"
+                )
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-def predict_onnx(onnx_bytes: bytes, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def predict_onnx(onnx_bytes: bytes, X: npt.ArrayLike, base: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
     """Class probabilities by onnxruntime on the CPU, one thread; shape (n, d) in, (n, n_classes) out.
+
+    `base` are base probabilities, shape (n, n_classes), for a network with a base.
 
     Raises
     ------
     ModelStoreError
         if the bytes are no ONNX model.
     """
-    return _run(_session(onnx_bytes), X)
+    return run_session(open_session(onnx_bytes), X, base)
 
 
 def check_parity(
@@ -105,15 +159,26 @@ def check_parity(
     ModelStoreError
         if a difference exceeds 1e-5, or the file is no ONNX model.
     """
-    session, random = _session(onnx_bytes), np.random.default_rng(seed)
+    session, random = open_session(onnx_bytes), np.random.default_rng(seed)
     differences = []
     for batch in batches:
         rows = _random_rows(trained, batch, random)
-        ours, theirs = predict(trained, rows), _run(session, rows)
+        base = random.dirichlet(np.ones(trained.n_classes), batch) if trained.with_base else None
+        ours, theirs = predict(trained, rows, base), run_session(session, rows, base)
         if theirs.shape != ours.shape:
             raise ModelStoreError(f"ONNX returns shape {theirs.shape} for {batch} rows, torch {ours.shape}")
         differences.append(float(np.abs(ours - theirs).max()))
-    report = pd.DataFrame({"batch": list(batches), "max_abs_difference": differences})
+    return parity_report(list(batches), differences)
+
+
+def parity_report(batches: Sequence[int], differences: Sequence[float]) -> pd.DataFrame:
+    """A table of ``batch`` and ``max_abs_difference``.
+
+    Raises
+    ------
+    ModelStoreError
+        if a difference exceeds 1e-5 or is none.
+    """
     worst = int(np.argmax(differences))
     # Written so that a NaN difference is refused as well.
     if not differences[worst] <= PARITY_TOLERANCE:
@@ -121,7 +186,7 @@ def check_parity(
             f"ONNX and torch differ by {differences[worst]:.2e} at batch {batches[worst]}, more than "
             f"{PARITY_TOLERANCE:.0e}; export the model again from its own weights"
         )
-    return report
+    return pd.DataFrame({"batch": list(batches), "max_abs_difference": list(differences)})
 
 
 @contextmanager
@@ -147,7 +212,14 @@ def _random_rows(trained: TrainedMlp, batch: int, random: np.random.Generator) -
     return np.where(missing, np.nan, rows)
 
 
-def _session(onnx_bytes: bytes) -> Any:
+def open_session(onnx_bytes: bytes) -> Any:
+    """An onnxruntime session on the CPU with one thread.
+
+    Raises
+    ------
+    ModelStoreError
+        if the bytes are no ONNX model.
+    """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
@@ -160,9 +232,12 @@ def _session(onnx_bytes: bytes) -> Any:
         raise ModelStoreError(f"the {len(onnx_bytes)} bytes are no usable ONNX model: {error}") from error
 
 
-def _run(session: Any, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    inputs = np.asarray(X, dtype=np.float32)
-    return np.asarray(session.run([OUTPUT], {INPUT: inputs})[0], dtype=np.float64)
+def run_session(session: Any, X: npt.ArrayLike, base: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
+    """The single output of a session for raw features, and base probabilities where its model takes them."""
+    inputs = {INPUT: np.asarray(X, dtype=np.float32)}
+    if base is not None:
+        inputs[BASE_INPUT] = log_probabilities(base).astype(np.float32)
+    return np.asarray(session.run(None, inputs)[0], dtype=np.float64)
 
 
 def _without_traces(model: Any) -> Any:
@@ -176,13 +251,3 @@ def _without_traces(model: Any) -> Any:
             holder.doc_string = ""
     del graph.value_info[:]
     return model
-
-
-def _check_interface(model: Any, n_features: int, n_classes: int) -> None:
-    for value, name, width in ((model.graph.input[0], INPUT, n_features), (model.graph.output[0], OUTPUT, n_classes)):
-        batch, columns = value.type.tensor_type.shape.dim
-        if value.name != name or not batch.dim_param or columns.dim_value != width:
-            raise ModelStoreError(
-                f"ONNX {value.name} has shape [{batch.dim_param or batch.dim_value}, {columns.dim_value}]; "
-                f"expected {name} [n, {width}] with any n"
-            )

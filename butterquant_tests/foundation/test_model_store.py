@@ -199,3 +199,108 @@ def test_a_card_moved_to_another_version_is_refused(tmp_path: Path) -> None:
     store.directory("success", VERSION).rename(store.directory("success", other))
     with pytest.raises(ModelStoreError, match="it was moved"):
         store.load_card("success", other)
+
+
+FILES = {"members/xgboost/trees_0.json": b"{}", "out_of_fold.parquet": b"PAR1"}
+
+
+def with_files(root: Path) -> ModelStore:
+    store = ModelStore(root)
+    store.write_weights("success", VERSION, TENSORS, {"seed": 7}, {"curves": b"png bytes"}, FILES)
+    store.publish("success", VERSION, b"onnx bytes", CARD)
+    return store
+
+
+def test_further_files_are_hashed_and_read_back(tmp_path: Path) -> None:
+    store = with_files(tmp_path)
+    assert {path: store.read_file("success", VERSION, path) for path in FILES} == FILES
+    assert store.files("success", VERSION) == sorted([*FILES, "plots/curves.png", "weights.safetensors"])
+    assert set(FILES) <= set(store.verify("success", VERSION)["files"])
+
+
+def test_an_altered_further_file_is_found_by_reading_and_by_verifying(tmp_path: Path) -> None:
+    store = with_files(tmp_path)
+    (store.directory("success", VERSION) / "members" / "xgboost" / "trees_0.json").write_bytes(b"[]")
+    with pytest.raises(ModelStoreError, match=r"trees_0\.json was altered"):
+        store.read_file("success", VERSION, "members/xgboost/trees_0.json")
+    with pytest.raises(ModelStoreError, match=r"trees_0\.json was altered"):
+        store.verify("success", VERSION)
+    assert store.read_file("success", VERSION, "out_of_fold.parquet") == b"PAR1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../evil.json", "/etc/passwd.txt", "a/../b.json", "model.pkl", "Weights.json", "a//b.json", ".hidden.json", "x",
+     "training.json", "card.json", "weights.safetensors", "plots/more.png"],
+)  # fmt: skip
+def test_paths_that_leave_the_folder_run_code_or_are_taken_are_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ModelStoreError, match=r"no path for a further file|a name the store uses itself"):
+        ModelStore(tmp_path).write_weights("success", VERSION, TENSORS, {}, {}, {path: b"x"})
+    assert contents(tmp_path) == {}
+
+
+def test_a_file_the_training_did_not_record_is_not_read(tmp_path: Path) -> None:
+    store = with_files(tmp_path)
+    for path in ("card.json", "model.onnx", "../../secret.json"):
+        with pytest.raises(ModelStoreError, match="has no file"):
+            store.read_file("success", VERSION, path)
+
+
+def test_there_is_no_champion_before_the_first_promotion(tmp_path: Path) -> None:
+    assert ModelStore(tmp_path).champion("success") is None
+    assert published(tmp_path).champion("success") is None
+
+
+def test_the_champion_is_the_version_set_last(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    other = "0123456789abcdef"
+    store.write_weights("success", other, TENSORS, {}, {})
+    store.publish("success", other, b"other onnx", CARD)
+    for version in (VERSION, other, other):
+        pointer = store.set_champion("success", version)
+        assert store.champion("success") == version
+        assert pointer == tmp_path / "success" / "champion.json"
+    assert [path.name for path in (tmp_path / "success").iterdir() if path.is_file()] == ["champion.json"]
+    assert store.versions("success") == sorted([VERSION, other])
+    store.verify("success", other)
+
+
+def test_an_unpublished_or_altered_version_never_becomes_champion(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    store.set_champion("success", VERSION)
+    unpublished = "0123456789abcdef"
+    store.write_weights("success", unpublished, TENSORS, {}, {})
+    with pytest.raises(ModelStoreError, match="is not published"):
+        store.set_champion("success", unpublished)
+    store.publish("success", unpublished, b"other onnx", CARD)
+    (store.directory("success", unpublished) / "model.onnx").write_bytes(b"altered")
+    with pytest.raises(ModelStoreError, match=r"model\.onnx was altered"):
+        store.set_champion("success", unpublished)
+    assert store.champion("success") == VERSION
+
+
+def test_a_writer_killed_while_promoting_leaves_the_old_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = published(tmp_path)
+    store.set_champion("success", VERSION)
+    other = "0123456789abcdef"
+    store.write_weights("success", other, TENSORS, {}, {})
+    store.publish("success", other, b"other onnx", CARD)
+
+    def dying(source: str, target: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            store.set_champion("success", other)
+    assert store.champion("success") == VERSION
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": "../../x"}', b'{"version": 3}', b"{}"])
+def test_a_pointer_that_names_no_version_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = published(tmp_path)
+    (tmp_path / "success" / "champion.json").write_bytes(content)
+    with pytest.raises(ModelStoreError, match=r"champion\.json"):
+        store.champion("success")

@@ -20,7 +20,8 @@ from butterquant_assets.foundation.errors import ConfigError, WarehouseError
 from butterquant_assets.foundation.sql_files import sql_folder
 from butterquant_assets.foundation.warehouse import Warehouse
 
-MIGRATIONS = ["0001_model_registry", "0002_daily_metrics"]
+MIGRATIONS = ["0001_model_registry", "0002_daily_metrics", "0003_model_events", "0004_trade_decisions"]
+NEXT = f"{len(MIGRATIONS) + 1:04d}"
 # The table of the source document, in its order.
 # fmt: off
 DAILY_METRICS = [
@@ -83,17 +84,19 @@ def test_migrations_are_applied_once_in_order_and_recorded(warehouse_url: str) -
         assert warehouse.migrate() == []
         recorded = warehouse.fetch("schema_migrations")
     assert recorded["name"].tolist() == MIGRATIONS
-    assert recorded["number"].tolist() == [1, 2]
+    assert recorded["number"].tolist() == list(range(1, len(MIGRATIONS) + 1))
     assert recorded["checksum"].str.fullmatch("[0-9a-f]{64}").all()
 
 
 def test_a_new_migration_is_applied_to_a_database_that_has_the_earlier_ones(warehouse_url: str, sql: Path) -> None:
     with Warehouse(warehouse_url) as warehouse:
         warehouse.migrate()
-    (sql / "migrations" / "0003_later.sql").write_text("CREATE TABLE later (x INTEGER); INSERT INTO later VALUES (7);")
+    (sql / "migrations" / f"{NEXT}_later.sql").write_text(
+        "CREATE TABLE later (x INTEGER); INSERT INTO later VALUES (7);"
+    )
     (sql / "queries" / "later.sql").write_text("-- returns: x integer\nSELECT x FROM later")
     with Warehouse(warehouse_url, sql) as newer:
-        assert newer.migrate() == ["0003_later"]
+        assert newer.migrate() == [f"{NEXT}_later"]
         assert newer.fetch("later")["x"].tolist() == [7]
         assert newer.migrate() == []
 
@@ -101,10 +104,10 @@ def test_a_new_migration_is_applied_to_a_database_that_has_the_earlier_ones(ware
 def test_each_dialect_gets_its_own_variant_of_a_migration(warehouse_url: str, sql: Path) -> None:
     for number, dialect in enumerate(("sqlite", "postgresql")):
         text = f"CREATE TABLE later (x INTEGER); INSERT INTO later VALUES ({number});"
-        (sql / "migrations" / f"0003_later.{dialect}.sql").write_text(text)
+        (sql / "migrations" / f"{NEXT}_later.{dialect}.sql").write_text(text)
     (sql / "queries" / "later.sql").write_text("-- returns: x integer\nSELECT x FROM later")
     with Warehouse(warehouse_url, sql) as warehouse:
-        assert warehouse.migrate() == [*MIGRATIONS, "0003_later"]
+        assert warehouse.migrate() == [*MIGRATIONS, f"{NEXT}_later"]
         assert warehouse.fetch("later")["x"].tolist() == [["sqlite", "postgresql"].index(warehouse.dialect)]
 
 
@@ -121,25 +124,25 @@ def test_an_edited_migration_is_refused_by_name(warehouse_url: str, sql: Path) -
 
 
 def test_a_database_newer_than_the_code_is_refused(warehouse_url: str, sql: Path) -> None:
-    (sql / "migrations" / "0003_future.sql").write_text("CREATE TABLE future (x INTEGER);")
+    (sql / "migrations" / f"{NEXT}_future.sql").write_text("CREATE TABLE future (x INTEGER);")
     with Warehouse(warehouse_url, sql) as newer:
         newer.migrate()
     with (
         Warehouse(warehouse_url) as older,
-        pytest.raises(WarehouseError, match="was migrated to 0003_future by a newer version"),
+        pytest.raises(WarehouseError, match=f"was migrated to {NEXT}_future by a newer version"),
     ):
         older.migrate()
 
 
 def test_a_failing_migration_leaves_nothing_behind_and_can_be_repeated(warehouse_url: str, sql: Path) -> None:
-    broken = sql / "migrations" / "0003_broken.sql"
+    broken = sql / "migrations" / f"{NEXT}_broken.sql"
     broken.write_text("CREATE TABLE half (x INTEGER);\nINSERT INTO nowhere VALUES (1);")
     with Warehouse(warehouse_url, sql) as warehouse:
-        with pytest.raises(WarehouseError, match=r"migration 0003_broken failed .* and was undone: .*nowhere"):
+        with pytest.raises(WarehouseError, match=rf"migration {NEXT}_broken failed .* and was undone: .*nowhere"):
             warehouse.migrate()
         assert warehouse.fetch("schema_migrations")["name"].tolist() == MIGRATIONS
         broken.write_text("CREATE TABLE half (x INTEGER);")
-        assert warehouse.migrate() == ["0003_broken"]
+        assert warehouse.migrate() == [f"{NEXT}_broken"]
 
 
 def _migrate(url: str, start: threading.Barrier, answers: multiprocessing.SimpleQueue[list[str]]) -> None:
@@ -264,21 +267,6 @@ def test_a_model_version_has_a_time_of_publication_only_when_given_one(warehouse
     assert found["v2"] == pd.Timestamp(at)
 
 
-def test_promotion_puts_one_version_in_service_and_takes_the_former_out(warehouse: Warehouse) -> None:
-    warehouse.execute("upsert_model", [model("v1", role="champion"), model("v2"), model("w", model="other")])
-    assert warehouse.execute("promote_model", {"model": "success", "version": "v2"}) == 1
-    roles = warehouse.fetch("models", {"model": "success"}).set_index("version")["role"]
-    assert roles.to_dict() == {"v1": "challenger", "v2": "champion"}
-    assert warehouse.fetch("champion", {"model": "success"})["version"].tolist() == ["v2"]
-    assert warehouse.fetch("champion", {"model": "other"}).empty
-
-
-def test_promoting_an_unknown_version_leaves_the_champion_in_service(warehouse: Warehouse) -> None:
-    warehouse.execute("upsert_model", model("v1", role="champion"))
-    assert warehouse.execute("promote_model", {"model": "success", "version": "v9"}) == 0
-    assert warehouse.fetch("champion", {"model": "success"})["version"].tolist() == ["v1"]
-
-
 def test_the_database_itself_refuses_a_second_champion_and_unknown_roles(warehouse: Warehouse) -> None:
     warehouse.execute("upsert_model", model("v1", role="champion"))
     for row in (model("v2", role="champion"), model("v3", role="king")):
@@ -291,12 +279,6 @@ def test_publishing_a_version_again_refreshes_its_evidence_and_keeps_its_role(wa
     warehouse.execute("upsert_model", model("v1", metrics="{}"))
     found = warehouse.fetch("champion", {"model": "success"}).iloc[0]
     assert (found["metrics"], found["published_at"]) == ("{}", pd.Timestamp("2026-01-01"))
-
-
-def test_the_champion_cannot_be_refused(warehouse: Warehouse) -> None:
-    warehouse.execute("upsert_model", [model("v1", role="champion"), model("v2")])
-    assert warehouse.execute("refuse_model", {"model": "success", "version": "v1"}) == 0
-    assert warehouse.execute("refuse_model", {"model": "success", "version": "v2"}) == 1
 
 
 def test_values_are_parameters_not_sql(warehouse: Warehouse) -> None:
@@ -378,7 +360,7 @@ def test_hypertables_are_skipped_with_a_log_line_where_timescaledb_is_absent(
 def test_hypertables_are_made_where_timescaledb_is_present(new_postgres_url: str, sql: Path) -> None:
     # The extension is not packaged for test machines: a function of its name records how it is called.
     (sql / "postgresql" / "timescaledb_version.sql").write_text("SELECT '2.17.0' AS extversion;")
-    (sql / "migrations" / "0003_stand_in.sql").write_text(
+    (sql / "migrations" / f"{NEXT}_stand_in.sql").write_text(
         "CREATE TABLE calls (hypertable TEXT, dimension TEXT);\n"
         "CREATE FUNCTION create_hypertable(relation REGCLASS, time_column NAME, chunk_time_interval INTERVAL, "
         "if_not_exists BOOLEAN, migrate_data BOOLEAN) RETURNS VOID LANGUAGE SQL AS "

@@ -10,7 +10,7 @@ import pytest
 
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.foundation.model_store import canonical_json
-from butterquant_assets.learning.cards import build_card, plain_values
+from butterquant_assets.learning.cards import build_card, build_forecast_card, plain_values
 
 
 def arguments() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_a_figure_that_does_not_exist_is_none_not_zero() -> None:
     assert card["verdict"]["low"] is None
 
 
-@pytest.mark.parametrize("name", ["limits", "data_versions", "features", "seeds", "code_version"])
+@pytest.mark.parametrize("name", ["limits", "class_names", "data_versions", "features", "seeds", "code_version"])
 def test_a_card_without_what_readers_need_is_refused(name: str) -> None:
     given = arguments()
     with pytest.raises(DataError, match=name):
@@ -60,6 +60,19 @@ def test_a_card_without_what_readers_need_is_refused(name: str) -> None:
 def test_classes_and_confusion_matrix_must_fit() -> None:
     with pytest.raises(DataError, match="3 classes are named but the confusion matrix has 2 rows"):
         build_card(**(arguments() | {"class_names": ("a", "b", "c")}))
+
+
+def test_the_card_of_a_forecast_has_a_unit_in_place_of_classes() -> None:
+    given = {name: value for name, value in arguments().items() if name not in ("class_names", "confusion_matrix")}
+    card, other = build_forecast_card(unit="per year", **given), build_card(**arguments())
+    assert card["output"] == {"name": "prediction", "type": "float32", "unit": "per year"}
+    assert set(other) - set(card) == {"confusion_matrix_test"}
+    same = set(card) - {"output"}
+    assert {name: card[name] for name in same} == {name: other[name] for name in same}
+    with pytest.raises(DataError, match="without unit"):
+        build_forecast_card(unit="", **given)
+    with pytest.raises(DataError, match="without limits"):
+        build_forecast_card(unit="per year", **(given | {"limits": []}))
 
 
 def test_a_value_without_plain_form_is_refused() -> None:

@@ -13,7 +13,15 @@ import pytest
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.learning.baselines import class_prior
 from butterquant_assets.learning.metrics import evaluate
-from butterquant_assets.learning.mlp import MlpSettings, TrainedMlp, class_weights, predict, train_mlp
+from butterquant_assets.learning.mlp import (
+    MlpSettings,
+    TrainedMlp,
+    class_weights,
+    predict,
+    predict_logits,
+    train_mlp,
+)
+from butterquant_assets.learning.probabilities import log_probabilities, softmax
 
 FEATURES = tuple(f"f{i}" for i in range(6))
 FAST = MlpSettings(hidden=(16, 8), max_epochs=30, patience=8, learning_rate=5e-3)
@@ -168,3 +176,117 @@ def test_unusable_input_is_refused() -> None:
         train_mlp(X, np.where(np.arange(50) == 7, np.nan, y), X, y, features=FEATURES, settings=FAST)
     with pytest.raises(ConfigError, match="dropout is 1"):
         train_mlp(X, y, X, y, features=FEATURES, settings=replace(FAST, dropout=1.0))
+
+
+def with_base(settings: MlpSettings, labels_say_more: bool) -> tuple[TrainedMlp, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels drawn from known base probabilities, or from these tilted by the first feature."""
+    random = np.random.default_rng(11)
+    X = random.normal(size=(1500, len(FEATURES)))
+    base = random.dirichlet([6, 1, 1, 4], size=1500)
+    tilt = 1.5 * X[:, [0]] * [1, 0, 0, -1] * labels_say_more
+    truth = softmax(np.log(base) + tilt)
+    y = (random.random((1500, 1)) > truth.cumsum(axis=1)).sum(axis=1)
+    fit, held = slice(0, 900), slice(900, 1200)
+    trained = train_mlp(
+        X[fit], y[fit], X[held], y[held], features=FEATURES, settings=settings, base=base[fit],
+        base_validation=base[held],
+    )  # fmt: skip
+    return trained, X[1200:], base[1200:], y[1200:]
+
+
+def test_a_network_with_a_base_learns_what_the_base_does_not_know() -> None:
+    trained, X, base, y = with_base(replace(FAST, batch_size=128), labels_say_more=True)
+    assert evaluate(predict(trained, X, base), y)["log_loss"] < evaluate(base, y)["log_loss"] - 0.1
+    assert trained.architecture()["with_base"] is True
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_untrained_network_is_the_base_and_is_kept_where_nothing_is_to_learn(weighted: bool) -> None:
+    settings = replace(FAST, max_epochs=3, learning_rate=5.0, class_weighted=weighted)  # steps that cannot help
+    trained, X, base, _ = with_base(settings, labels_say_more=False)
+    assert trained.history["epoch"].tolist() == [0, 1, 2, 3]
+    assert trained.best_epoch == 0
+    assert predict(trained, X, base) == pytest.approx(base, abs=1e-6)
+    assert not predict_logits(trained, X).any()
+
+
+def test_the_logits_and_the_base_make_the_probabilities() -> None:
+    trained, X, base, _ = with_base(replace(FAST, max_epochs=5), labels_say_more=True)
+    assert softmax(log_probabilities(base) + predict_logits(trained, X)) == pytest.approx(
+        predict(trained, X, base), abs=1e-6
+    )
+    plain = trained_on(settings=replace(FAST, max_epochs=2))
+    assert softmax(predict_logits(plain, X)) == pytest.approx(predict(plain, X), abs=1e-6)
+
+
+def test_base_probabilities_are_asked_for_where_needed_and_refused_where_not(trained: TrainedMlp) -> None:
+    residual, X, base, y = with_base(replace(FAST, max_epochs=1), labels_say_more=True)
+    with pytest.raises(ValueError, match="needs base"):
+        predict(residual, X)
+    with pytest.raises(ValueError, match="takes no base"):
+        predict(trained, X, base)
+    with pytest.raises(ValueError, match="either both parts"):
+        train_mlp(X, y, X, y, features=FEATURES, settings=FAST, base=base)
+    with pytest.raises(DataError, match="sum to 1"):
+        train_mlp(X, y, X, y, features=FEATURES, settings=FAST, base=base * 2, base_validation=base)
+
+
+def test_soft_labels_are_imitated_better_than_the_labels_drawn_from_them() -> None:
+    random = np.random.default_rng(3)
+    X = random.normal(size=(1200, 3))
+    target = softmax(np.column_stack([X, np.zeros(1200)]))
+    drawn = (random.random((1200, 1)) > target.cumsum(axis=1)).sum(axis=1)
+    settings = replace(FAST, class_weighted=True, dropout=0.0, batch_size=64, max_epochs=40)
+    errors = []
+    for labels in (target, drawn):
+        student = train_mlp(
+            X[:800], labels[:800], X[800:1000], labels[800:1000], features=("a", "b", "c"), settings=settings
+        )
+        errors.append(np.abs(predict(student, X[1000:]) - target[1000:]).mean())
+        if labels is target:
+            assert not student.state["log_class_weights"].any()  # class weights are off
+    assert errors[0] < 0.03
+    assert errors[0] < errors[1] / 1.5
+
+
+def test_rows_without_weight_teach_nothing() -> None:
+    X, y = planted(900, 0)
+    X_held, y_held = planted(300, 1)
+    wrong = np.arange(900) % 3 == 0
+    confused = np.where(wrong, 3 - y, y)
+    losses = [
+        train_mlp(X, confused, X_held, y_held, features=FEATURES, settings=FAST, sample_weight=weight)
+        .history["validation_loss"]
+        .min()
+        for weight in (~wrong, None)
+    ]
+    assert losses[0] < losses[1] - 0.1
+
+
+def test_only_the_ratio_of_weights_matters() -> None:
+    X, y = planted(200, 0)
+    once, twice = (
+        train_mlp(
+            X, y, X, y, features=FEATURES, settings=replace(FAST, max_epochs=2), sample_weight=np.full(200, weight)
+        )
+        for weight in (1.0, 4.0)
+    )
+    assert all(once.state[name].tobytes() == twice.state[name].tobytes() for name in once.state)
+
+
+def test_class_weights_can_be_left_out() -> None:
+    X, y = planted(200, 0)
+    fitted = train_mlp(X, y, X, y, features=FEATURES, settings=replace(FAST, max_epochs=1, class_weighted=False))
+    assert not fitted.state["log_class_weights"].any()
+
+
+def test_the_automatic_device_trains() -> None:
+    import torch
+
+    X, y = planted(200, 0)
+    settings = replace(FAST, max_epochs=2)
+    found = train_mlp(X, y, X, y, features=FEATURES, settings=settings, device="auto")
+    if not torch.cuda.is_available():
+        on_cpu = train_mlp(X, y, X, y, features=FEATURES, settings=settings, device="cpu")
+        assert all(found.state[name].tobytes() == on_cpu.state[name].tobytes() for name in on_cpu.state)
+    assert np.isfinite(predict(found, X)).all()

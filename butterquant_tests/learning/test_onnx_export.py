@@ -11,7 +11,7 @@ import pytest
 from butterquant_assets.foundation.errors import ModelStoreError
 from butterquant_assets.learning.mlp import TrainedMlp, predict
 from butterquant_assets.learning.onnx_export import check_parity, export_onnx, predict_onnx
-from butterquant_tests.learning.test_mlp import FAST, planted, trained_on
+from butterquant_tests.learning.test_mlp import FAST, planted, trained_on, with_base
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,14 @@ def test_a_file_of_other_weights_is_refused(trained: TrainedMlp, exported: bytes
 def test_bytes_that_are_no_model_are_refused() -> None:
     with pytest.raises(ModelStoreError, match="no usable ONNX model"):
         predict_onnx(b"not a model", np.zeros((1, 6)))
+
+
+def test_a_network_with_a_base_takes_its_logarithms_as_second_input() -> None:
+    residual, X, base, _ = with_base(replace(FAST, max_epochs=3), labels_say_more=True)
+    exported = export_onnx(residual)
+    assert [value.name for value in onnx.load_from_string(exported).graph.input] == [
+        "features",
+        "base_log_probabilities",
+    ]
+    assert predict_onnx(exported, X, base) == pytest.approx(predict(residual, X, base), abs=1e-6)
+    assert (check_parity(residual, exported)["max_abs_difference"] <= 1e-5).all()
