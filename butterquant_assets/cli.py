@@ -8,15 +8,14 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from butterquant_assets.foundation.errors import ButterQuantError, ConfigError
+from butterquant_assets.cli_models import DONE, FAILED, errors_to_exit_codes, models
+from butterquant_assets.serving.command import serve
 
-DONE, FAILED, BAD_USAGE = 0, 1, 2
 COUNTED = (
     ("Bars refused or noted", "bar_rejects"),
     ("Analyses rejected", "analysis_rejects"),
@@ -51,24 +50,6 @@ def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _errors_to_exit_codes(command: Callable[..., int]) -> Callable[..., None]:
-    """ConfigError and usage errors exit with 2, our other errors with 1; tracebacks are for bugs."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = command(*args, **kwargs)
-        except ConfigError as error:
-            click.echo(f"butterquant: {error}", err=True)
-            sys.exit(BAD_USAGE)
-        except ButterQuantError as error:
-            click.echo(f"butterquant: {error}", err=True)
-            sys.exit(FAILED)
-        sys.exit(code)
-
-    return wrapped
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="butterquant-assets")
 def main() -> None:
@@ -79,10 +60,16 @@ def main() -> None:
     butterquant status           what is materialised, stale, failing, and why
     butterquant analyse AAPL 2016-06-01 --source files --data DIR
     butterquant ui               Dagster's webserver and daemon over the same home
+    butterquant models list      which model versions there are, which one serves and why
+    butterquant serve            class probabilities, expected ROI and a decision over HTTP
 
     Every setting can also come from the environment (BUTTERQUANT_HOME, BUTTERQUANT_SAMPLING__HIGH_DAYS, ...).
     Exit codes: 0 done, 1 a run failed or left partitions quarantined, 2 bad usage or configuration.
     """
+
+
+main.add_command(models)
+main.add_command(serve)
 
 
 @main.command()
@@ -96,7 +83,7 @@ def main() -> None:
     "'group:market' or '+key:\"butterfly/features\"'.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
-@_errors_to_exit_codes
+@errors_to_exit_codes
 def run(
     source: str | None,
     data: Path | None,
@@ -127,7 +114,7 @@ def run(
 @click.argument("ticker")
 @click.argument("date")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
-@_errors_to_exit_codes
+@errors_to_exit_codes
 def analyse(ticker: str, date: str, source: str | None, data: Path | None, home: Path | None, as_json: bool) -> int:
     """One full as-of analysis of TICKER on DATE (YYYY-MM-DD), from bars up to that date only.
 
@@ -144,7 +131,7 @@ def analyse(ticker: str, date: str, source: str | None, data: Path | None, home:
 @main.command()
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="[default: $BUTTERQUANT_HOME or ./home]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
-@_errors_to_exit_codes
+@errors_to_exit_codes
 def status(home: Path | None, as_json: bool) -> int:
     """What is materialised, stale or failing, and why. Changes nothing."""
     from butterquant_assets.runner import current_status
@@ -158,7 +145,7 @@ def status(home: Path | None, as_json: bool) -> int:
 @_source_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the webserver listens on.")
 @click.option("--port", default=3000, show_default=True, help="Port the webserver listens on.")
-@_errors_to_exit_codes
+@errors_to_exit_codes
 def ui(source: str | None, data: Path | None, home: Path | None, host: str, port: int) -> int:
     """Dagster's webserver and daemon over the home directory, until interrupted."""
     from butterquant_assets.runner import serve_ui
@@ -168,7 +155,7 @@ def ui(source: str | None, data: Path | None, home: Path | None, host: str, port
 
 @main.command()
 @_source_options
-@_errors_to_exit_codes
+@errors_to_exit_codes
 def env(source: str | None, data: Path | None, home: Path | None) -> int:
     """Shell lines that let Dagster's own commands work on the home: eval "$(butterquant env)"; dg dev."""
     from butterquant_assets.runner import dagster_variables
@@ -242,14 +229,18 @@ def _findings_text(found: dict[str, Any]) -> list[str]:
         ]
     if "model" in found:
         model = found["model"]
-        lines += ["", f"Model success {model['version']} on its test part: log-loss, accuracy, Brier"]
+        lines += ["", f"Model success {model['version']} out of sample, walk-forward: log-loss, accuracy, Brier"]
         lines += [
-            f"  {name:<18}{m.get('log_loss', float('nan')):>8.4f}{m.get('accuracy', float('nan')):>8.1%}"
+            f"  {name:<20}{m.get('log_loss', float('nan')):>8.4f}{m.get('accuracy', float('nan')):>8.1%}"
             f"{m.get('brier', float('nan')):>8.4f}"
-            for name, m in model["test"].items()
+            for name, m in model["out_of_sample"].items()
         ]
-        lines += [f"  {model['verdict']}", "", f"ONNX:  {model['onnx']}"]
-    lines.append(f"Lake:  {found['lake']}")
+        lines.append(f"  {model['verdict']}")
+    lines += [f"Champion: {found['champion']['reason']}"] if "champion" in found else []
+    lines += [f"Decisions: {found['decisions']['verdict']}"] if "decisions" in found else []
+    if "model" in found:
+        lines += ["", f"ONNX:    {found['model']['onnx']}", f"Report:  {found['model']['report']}"]
+    lines.append(f"Lake:    {found['lake']}")
     return lines
 
 

@@ -10,7 +10,10 @@ import dagster as dg
 from butterquant_assets.automation.jobs import refresh_job
 from butterquant_assets.automation.sensors import build_freshness_sensor
 from butterquant_assets.butterfly import assets as butterfly_assets
-from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, SamplingConfig, TrainingConfig
+from butterquant_assets.butterfly import decision_assets, short_term_assets
+from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, SamplingConfig, ScanConfig, TrainingConfig
+from butterquant_assets.butterfly.decisions import DecisionRules
+from butterquant_assets.butterfly.short_term_training import ShortTermConfig
 from butterquant_assets.foundation.calendar import shift_month
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.settings import HomeSettings, bind_home, load_settings, read_binding
@@ -19,6 +22,14 @@ from butterquant_assets.market.sources.base import MarketSource, open_source
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets, build_checks
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.io_manager import LakeIOManager
+
+DECLARATIONS = (
+    *market_assets.ASSETS,
+    *butterfly_assets.ASSETS,
+    *short_term_assets.ASSETS,
+    *decision_assets.ASSETS,
+)
+"""Every declared asset, inputs before their readers."""
 
 LOOK_BACK_MONTHS = 26
 LOOK_AHEAD_MONTHS = 2
@@ -34,6 +45,9 @@ class Settings(HomeSettings):
     analysis: AnalysisConfig | None = None
     costs: CostConfig = CostConfig()
     training: TrainingConfig = TrainingConfig()
+    short_term: ShortTermConfig = ShortTermConfig()
+    scan: ScanConfig = ScanConfig()
+    decisions: DecisionRules = DecisionRules()
 
     @property
     def analysis_in_use(self) -> AnalysisConfig:
@@ -79,8 +93,9 @@ def build_house(settings: Settings) -> House:
     return House(
         settings,
         read_binding(settings.home),
-        [*market_assets.ASSETS, *butterfly_assets.ASSETS],
+        DECLARATIONS,
         lambda: opened if opened is not None else open_market_source(settings),
+        recent_months={"scan": max(1, settings.scan.months)},
     )
 
 

@@ -17,12 +17,21 @@ from butterquant_assets.market.sources.base import open_source
 
 START, END = "2016-03", "2016-08"
 TICKERS = 10
-# Small, but enough rows for each part of the split: 15 days x 8 tickers.
+# Small, but enough rows for two retrainings: 15 days x 8 tickers.
 SAMPLING = {"LOW_DAYS": "5", "NORMAL_DAYS": "9", "HIGH_DAYS": "2", "TICKERS_PER_DAY": "8"}
 SETTINGS = {f"BUTTERQUANT_SAMPLING__{name}": value for name, value in SAMPLING.items()} | {
     "BUTTERQUANT_TRAINING__MINIMUM_ROWS": "20",
-    "BUTTERQUANT_TRAINING__MINIMUM_PART_ROWS": "5",
-    "BUTTERQUANT_TRAINING__MAX_EPOCHS": "5",
+    "BUTTERQUANT_TRAINING__MINIMUM_EPISODES": "2",
+    "BUTTERQUANT_TRAINING__STEP_ROWS": "30",
+    "BUTTERQUANT_TRAINING__STUDENT_EPOCHS": "3",
+    "BUTTERQUANT_TRAINING": '{"members": ["mlp", "logistic"]}',
+    "BUTTERQUANT_TRAINING__SETTINGS__MLP__MAX_EPOCHS": "3",
+    "BUTTERQUANT_SCAN__MONTHS": "2",
+    "BUTTERQUANT_SHORT_TERM__MINIMUM_TRAIN_ROWS": "40",
+    "BUTTERQUANT_SHORT_TERM__MINIMUM_TRAIN_EPISODES": "2",
+    "BUTTERQUANT_SHORT_TERM__STEP_ROWS": "40",
+    "BUTTERQUANT_SHORT_TERM__LIGHTGBM__ROUNDS": "5",
+    "BUTTERQUANT_SHORT_TERM__MLP__MAX_EPOCHS": "3",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }

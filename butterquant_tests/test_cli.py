@@ -34,7 +34,7 @@ def refused(*arguments: str, home: Path, code: int, **environment: str) -> str:
     return done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["analyse"], ["status"], ["ui"], ["env"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["analyse"], ["status"], ["ui"], ["env"], ["models"], ["serve"]])
 def test_every_command_explains_itself(command: list[str], tmp_path: Path) -> None:
     text = homes.butterquant(*command, "--help", home=tmp_path).stdout
     assert len(text) > 200

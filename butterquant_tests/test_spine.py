@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from butterquant_assets.butterfly.assets import ASSETS as BUTTERFLY_ASSETS
+from butterquant_assets.definitions import DECLARATIONS, Settings
 from butterquant_assets.foundation.calendar import month_range, shift_month
 from butterquant_assets.foundation.code_version import closure
-from butterquant_assets.market.assets import ASSETS as MARKET_ASSETS
+from butterquant_assets.foundation.settings import load_settings
 from butterquant_tests import homes
 from butterquant_tests.shared_data import ROOT
 
 MONTHS = month_range(homes.START, homes.END)
+MODELS = {f"butterfly/{name}_model" for name in ("success", "volatility", "direction", "quiet")}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,13 @@ def test_the_first_run_makes_every_artefact_and_says_what_it_found(built: tuple[
     assert found["strata"]["high"]["taken_days"] <= found["strata"]["high"]["found_days"]
     assert found["training_rows"] == len(table(home, "butterfly/training_set"))
     assert sum(found["labels"]["label_mark"].values()) == pytest.approx(1.0, abs=1e-3)
-    assert set(found["model"]["test"]) >= {"model", "geometry", "class_prior", "majority_class", "logistic_regression"}
+    assert set(found["model"]["out_of_sample"]) >= {
+        "model",
+        "geometry",
+        "class_prior",
+        "majority_class",
+        "logistic_regression",
+    }
     assert Path(found["model"]["onnx"]).is_file()
 
 
@@ -129,6 +136,7 @@ def test_one_changed_bar_rebuilds_its_own_rows_in_its_own_windows_and_nothing_el
     pd.testing.assert_frame_equal(others, old[old["ticker"] != ticker].reset_index(drop=True))
 
 
+@pytest.mark.slow
 def test_a_correction_that_is_taken_back_leads_to_the_same_bytes(fresh: tuple[Path, Path], tmp_path: Path) -> None:
     home, data = fresh
     before, good = homes.tree(home), (data / "stocks_daily.parquet").read_bytes()
@@ -166,7 +174,7 @@ def test_a_deleted_file_is_rebuilt_and_its_readers_stay(
 def test_a_deleted_model_file_is_written_again(fresh: tuple[Path, Path]) -> None:
     home, _ = fresh
     before = homes.tree(home)
-    onnx = next((home / "models").rglob("model.onnx"))
+    onnx = next((home / "models" / "success").rglob("model.onnx"))
     onnx.unlink()
     report = homes.run(home)
     assert homes.rebuilt(report) == {"butterfly/success_onnx": 1}
@@ -176,7 +184,7 @@ def test_a_deleted_model_file_is_written_again(fresh: tuple[Path, Path]) -> None
 def test_an_altered_model_file_is_found_by_its_hash_and_made_again(fresh: tuple[Path, Path]) -> None:
     home, _ = fresh
     before = homes.tree(home)
-    onnx = next((home / "models").rglob("model.onnx"))
+    onnx = next((home / "models" / "success").rglob("model.onnx"))
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"!")
     assert homes.rebuilt(homes.run(home)) == {"butterfly/success_onnx": 1}
     assert homes.tree(home) == before
@@ -203,19 +211,29 @@ def copied_package(folder: Path) -> Path:
 def reaching(module: str) -> set[str]:
     """Assets whose pure code reaches a module by import."""
     names = set()
-    for declaration in (*MARKET_ASSETS, *BUTTERFLY_ASSETS):
+    for declaration in DECLARATIONS:
         roots = [root.__name__ for root in declaration.code if hasattr(root, "__path__") or hasattr(root, "__spec__")]
         if module in closure(roots)[0]:
             names |= set(declaration.names)
     return names
 
 
+def readers(names: set[str]) -> set[str]:
+    """Assets that read some of these, directly or through others."""
+    settings = load_settings(Settings, {"source": "files", "data_dir": "unused"}, {})
+    found: set[str] = set()
+    for declaration in DECLARATIONS:  # inputs before their readers
+        if {window.asset for window in declaration.resolved(settings).windows} & (names | found):
+            found |= set(declaration.names)
+    return found
+
+
 @pytest.mark.parametrize(
     "module",
     [
         "butterquant_assets.butterfly.features",
-        "butterquant_assets.market.cleaning",
-        "butterquant_assets.quant.spectrum",
+        pytest.param("butterquant_assets.market.cleaning", marks=pytest.mark.slow),
+        pytest.param("butterquant_assets.quant.spectrum", marks=pytest.mark.slow),
     ],
 )
 def test_editing_one_pure_module_rebuilds_exactly_what_imports_it(
@@ -232,9 +250,9 @@ def test_editing_one_pure_module_rebuilds_exactly_what_imports_it(
     assert len(expected) >= 2
     counts = homes.rebuilt(report)
     partitions = {entry["asset"]: entry["partitions"] for entry in report["assets"]}
-    # A retrained model is a new version, so what is made from it follows; all other contents come out as they were.
-    followers = {"butterfly/success_onnx"} if "butterfly/success_model" in expected else set()
-    assert counts == {name: partitions[name] for name in expected | followers}
+    assert {name: counts[name] for name in expected} == {name: partitions[name] for name in expected}
+    # A retrained model is a new version, so what reads it follows; all other contents come out as they were.
+    assert set(counts) - expected <= readers(expected & MODELS)
     after = homes.tree(home)
     tables = [path for path in before if path.startswith(("lake/market", "lake/butterfly/features"))]
     for path in tables:
@@ -286,6 +304,7 @@ def test_a_bad_month_is_quarantined_only_its_readers_wait_and_a_good_one_heals_i
     assert homes.tree(home) == before
 
 
+@pytest.mark.slow
 def test_a_month_without_any_vix_is_warned_about_and_what_needs_it_is_rejected_with_that_reason(
     tmp_path: Path, built
 ) -> None:
@@ -307,6 +326,7 @@ def test_a_month_without_any_vix_is_warned_about_and_what_needs_it_is_rejected_w
     assert set(rejected["reason"]) >= {"no_vix_history"}
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_data_are_byte_identical(built: tuple[Path, Path, dict], tmp_path: Path) -> None:
     homes.build(tmp_path / "home", built[1])
     assert homes.tree(tmp_path / "home") == homes.tree(built[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from butterquant_assets.butterfly import (
     analysis,
     iv_fit,
     labels,
+    model_schemas,
     report_schemas,
     sampling,
     schemas,
@@ -23,11 +23,11 @@ from butterquant_assets.butterfly import features as feature_module
 from butterquant_assets.butterfly import iv_report as iv_report_module
 from butterquant_assets.butterfly import label_report as label_report_module
 from butterquant_assets.butterfly.config import AnalysisConfig
-from butterquant_assets.foundation import model_store, plots, warehouse
+from butterquant_assets.foundation import model_store, plots
 from butterquant_assets.foundation.contracts import Outcome
 from butterquant_assets.foundation.errors import LakeError
 from butterquant_assets.foundation.freshness import Window
-from butterquant_assets.learning import onnx_export
+from butterquant_assets.learning import onnx_ensemble
 from butterquant_assets.learning.schemas import evaluation_contract, parity_contract
 from butterquant_assets.market.schemas import IMPLIED_VOLS, empty_rows
 from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Result, Work, lake_asset
@@ -45,7 +45,7 @@ NO_FUTURE = "no_label_from_the_future"
 BAR_COLUMNS = ["session", "ticker", "close", "volume", "split_ratio"]
 
 
-def _level_reads(settings: Any, last: int) -> list[Window]:
+def level_reads(settings: Any, last: int) -> list[Window]:
     """What the volatility level reads besides bars, up to `last` months ahead."""
     level = settings.analysis_in_use.iv_level
     if level == "fitted":
@@ -56,12 +56,12 @@ def _level_reads(settings: Any, last: int) -> list[Window]:
 
 
 def _analysis_reads(settings: Any) -> list[Window]:
-    return [Window(SAMPLES, by="partition"), Window(BARS, LOOK_BACK, 0, by="group"), *_level_reads(settings, 0)]
+    return [Window(SAMPLES, by="partition"), Window(BARS, LOOK_BACK, 0, by="group"), *level_reads(settings, 0)]
 
 
 def _label_reads(settings: Any) -> list[Window]:
     fitted = settings.analysis_in_use.iv_level == "fitted"
-    reads = [Window(ANALYSES), Window(BARS, LOOK_BACK if fitted else -3, 2, by="group"), *_level_reads(settings, 2)]
+    reads = [Window(ANALYSES), Window(BARS, LOOK_BACK if fitted else -3, 2, by="group"), *level_reads(settings, 2)]
     # The VIX also tells up to when data exists, where only some tickers' bars are read.
     return reads if fitted else [*reads, Window(VIX, 0, 2)]
 
@@ -127,7 +127,7 @@ def vix_samples(work: Work) -> Result:
 def analyses(work: Work) -> Result:
     """As-of analysis of every sampled (session, ticker), from bars up to that session only."""
     samples, (config, costs) = work.read(SAMPLES), work.config
-    made = analysis.analyse(samples, work.read(BARS, BAR_COLUMNS), _implied(work), config, costs, vix=_vix(work))
+    made = analysis.analyse(samples, work.read(BARS, BAR_COLUMNS), implied_of(work), config, costs, vix=vix_of(work))
     return Result({"analyses": made.analyses, "analysis_rejects": made.rejects})
 
 
@@ -166,7 +166,7 @@ def roi_labels(work: Work) -> Result:
     config, costs = work.config
     bars, vix = work.read(BARS, BAR_COLUMNS), work.read(VIX, ["session", "close"])
     last = max(bars["session"].max(), vix["session"].max())
-    labelled = labels.label_trades(work.read(ANALYSES), bars, _implied(work), last, config, costs, vix=vix)
+    labelled = labels.label_trades(work.read(ANALYSES), bars, implied_of(work), last, config, costs, vix=vix)
     keeps = schemas.no_label_after(last).holds(labelled)
     months = labelled["session"].dt.strftime("%Y-%m")
     faults: dict[str | None, dict[str, Outcome]] = {}
@@ -200,29 +200,37 @@ def training_set(work: Work) -> Result:
 
 @lake_asset(
     evaluation_contract("butterfly/success_model"),
-    reads=[Window(TRAINING), Window(ANALYSES)],
+    model_schemas.SUCCESS_PREDICTIONS,
+    model_schemas.CALIBRATION_TABLE,
+    reads=[Window(TRAINING), Window(ANALYSES), Window(FEATURES)],
     # The export counts as well: it decides what is published under the version that training names.
-    code=[success, onnx_export, model_store],
+    code=[success, onnx_ensemble, model_store],
     config=lambda settings: (settings.training, settings.analysis_in_use, settings.costs),
     months=None,
-    kinds=frozenset({"pytorch", "parquet"}),
+    kinds=frozenset({"pytorch", "xgboost", "lightgbm", "parquet"}),
     pool="training",
 )
 def success_model(work: Work) -> Result:
-    """The trained success model (four ROI classes), judged beside its baselines on a purged time split."""
+    """The success model (four ROI classes): an ensemble retrained through time, judged on what it met next."""
     trained = success.train_and_judge(
         work.read(TRAINING),
         work.read(ANALYSES),
+        work.read(FEATURES),
         *work.config,
         data_versions=work.freshness.inputs(MODEL, None),
         code_version=work.freshness.nodes[MODEL].code,
     )
     store = model_store.ModelStore(work.house.settings.models_location)
-    stored = {name.replace(" ", "_"): png for name, png in trained.plots.items()}
-    folder = store.write_weights(success.NAME, trained.version, trained.tensors, trained.training, stored)
+    stored = {name.replace(" ", "_").replace("-", "_").lower(): png for name, png in trained.plots.items()}
+    folder = store.write_weights(success.NAME, trained.version, {}, trained.training, stored, files=trained.files)
+    report = folder / success.REPORT
     return Result(
-        {"success_model": trained.evaluation},
-        facts={None: trained.facts},
+        {
+            "success_model": trained.evaluation,
+            "success_predictions": trained.predictions,
+            "calibration_table": trained.calibration,
+        },
+        facts={None: trained.facts | {"report": str(report.relative_to(work.house.settings.home))}},
         plots=trained.plots,
         artifacts=artifact_hashes(work.house.settings.home, folder, exclude=(model_store.ONNX, model_store.CARD)),
     )
@@ -230,24 +238,23 @@ def success_model(work: Work) -> Result:
 
 @lake_asset(
     parity_contract("butterfly/success_onnx"),
-    reads=[Window(MODEL)],
-    code=[success, onnx_export, model_store],
+    reads=[Window(MODEL), Window(TRAINING)],
+    code=[success, onnx_ensemble, model_store],
     months=None,
     kinds=frozenset({"onnx", "parquet"}),
 )
 def success_onnx(work: Work) -> Result:
-    """The success model as ONNX, compared with torch at several batch sizes, published with its card and registered."""
+    """The success model as one ONNX graph, compared with the native one on real rows, published with its card."""
     store = model_store.ModelStore(work.house.settings.models_location)
     footer = work.freshness.snapshot.entry(MODEL, None).footer
     if footer is None:
         raise LakeError(f"{MODEL} is not materialised: run it first (butterquant run)")
     version = footer.facts["version"]
-    stored = store.load_weights(success.NAME, version)
-    trained = success.restore(stored.tensors, stored.training)
-    exported = onnx_export.export_onnx(trained)
-    parity = onnx_export.check_parity(trained, exported)
-    path = store.publish(success.NAME, version, exported, success.card(stored.training, work.read(MODEL), parity))
-    register_model(work.house.settings.warehouse_location, store.load_card(success.NAME, version))
+    files = {path: store.read_file(success.NAME, version, path) for path in store.files(success.NAME, version)}
+    trained, training = success.restore(files), store.load_weights(success.NAME, version).training
+    exported = onnx_ensemble.export_ensemble(trained)
+    parity = onnx_ensemble.check_ensemble_parity(trained, exported, success.rows_to_compare(work.read(TRAINING)))
+    path = store.publish(success.NAME, version, exported, success.card(training, work.read(MODEL), parity))
     facts = {"version": version, "bytes": len(exported), "worst_difference": float(parity["max_abs_difference"].max())}
     return Result(
         {"success_onnx": parity},
@@ -301,40 +308,21 @@ ASSETS: tuple[LakeAsset, ...] = (
 )
 
 
-def _implied(work: Work) -> pd.DataFrame:
+def implied_of(work: Work) -> pd.DataFrame:
     """Published volatilities where the level is made of them, else none."""
     if _level(work) == "published":
         return work.read(IMPLIED)
     return empty_rows(IMPLIED_VOLS)
 
 
-def _vix(work: Work) -> pd.DataFrame | None:
+def vix_of(work: Work) -> pd.DataFrame | None:
+    """The VIX where the level is fitted on it, else None."""
     return work.read(VIX, ["session", "close"]) if _level(work) == "fitted" else None
 
 
 def _level(work: Work) -> str:
     config: AnalysisConfig = work.config[0]
     return config.iv_level
-
-
-def register_model(url: str, card: Mapping[str, Any]) -> None:
-    """Write a published model into the warehouse's registry, as a challenger if it is new there."""
-    with warehouse.Warehouse(url) as registry:
-        registry.migrate()
-        registry.execute(
-            "upsert_model",
-            {
-                "model": card["name"],
-                "version": card["version"],
-                "role": "challenger",
-                "label": card["label"]["column"],
-                "onnx_sha256": card["files"][model_store.ONNX],
-                "training_content": card["data_versions"][TRAINING],
-                "code_version": card["code_version"],
-                "metrics": json.dumps(card["evaluation"]["test"]["model"], sort_keys=True),
-                "published_at": None,
-            },
-        )
 
 
 def artifact_hashes(home: Path, folder: Path, exclude: Sequence[str] = ()) -> dict[str, str]:

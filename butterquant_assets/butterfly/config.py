@@ -6,8 +6,10 @@ so that anyone can see what the difference does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from butterquant_assets.learning.members import MemberSettings
 
 IvLevel = Literal["realised", "fitted", "published"]
 Smile = Literal["smooth", "document", "flat"]
@@ -75,6 +77,13 @@ class CostConfig:
 
 
 @dataclass(frozen=True)
+class ScanConfig:
+    """The daily scan: analyses of the whole universe on every session of the last `months` analysis months."""
+
+    months: int = 6
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How the success model is trained and judged.
 
@@ -82,29 +91,47 @@ class TrainingConfig:
     ----------
     label
         label column to learn
-    validation_share, test_share
-        shares of the sampled sessions, by time, that validate and test
+    members
+        kinds of members of the ensemble: ``mlp``, ``xgboost``, ``lightgbm``, ``logistic``
+    settings
+        of every kind of member
+    validation_share
+        share of a fold's training sessions, the latest, by which members stop
     embargo_days
         calendar days left free after each training part, on top of the purge by holding period
-    hidden, dropout, learning_rate, weight_decay, batch_size, max_epochs, patience
-        the network and its optimiser; `patience` epochs without a lower validation log-loss stop the training
-    minimum_rows, minimum_part_rows
-        fewer rows than this in training, or in validation or test, are refused
+    minimum_rows, minimum_episodes
+        the first fold learns from at least so many rows of so many episodes; fewer in all are refused
+    step_rows
+        a retraining comes at the first month start by which so many new rows entered
+    minimum_weighing_rows
+        fewer out-of-fold rows than this leave the members with equal weights
+    minimum_calibration_rows
+        fewer leave them uncalibrated
+    base_prior_rows
+        how many rows the belief is worth that there is nothing beyond geometry
+    student_hidden, student_epochs
+        the network that learns the geometry baseline
+    importance_rows
+        out-of-sample rows, about, on which permutation importance is measured
+    device
+        ``cpu`` (byte-identical for a seed), ``cuda``, or ``auto``
     seed
         every random draw of the training
     """
 
     label: str = "label_mark"
+    members: tuple[str, ...] = ("mlp", "xgboost", "lightgbm", "logistic")
+    settings: MemberSettings = field(default_factory=MemberSettings)
     validation_share: float = 0.2
-    test_share: float = 0.2
     embargo_days: int = 5
-    hidden: tuple[int, ...] = (128, 64)
-    dropout: float = 0.3
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    batch_size: int = 64
-    max_epochs: int = 200
-    patience: int = 20
-    minimum_rows: int = 100
-    minimum_part_rows: int = 20
+    minimum_rows: int = 1000
+    minimum_episodes: int = 8
+    step_rows: int = 800
+    minimum_weighing_rows: int = 300
+    minimum_calibration_rows: int = 300
+    base_prior_rows: float = 10.0
+    student_hidden: tuple[int, ...] = (128, 64)
+    student_epochs: int = 80
+    importance_rows: int = 1500
+    device: str = "cpu"
     seed: int = 7

@@ -1,8 +1,7 @@
 """Rows of a report: one figure each, with the number of trades and of independent episodes it rests on.
 
-What belongs here: the long form of a report's table, and means with intervals over episodes. What does not: what is
-reported. Trades of one episode saw the same market, so an interval that counts trades as independent is too narrow by
-far; here whole episodes are drawn.
+What belongs here: the long form of a report's table, and estimates in the form it stores. What does not: what is
+reported, and how intervals over episodes are computed (`learning.evidence`).
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtr, stdtrit
+
+from butterquant_assets.learning.evidence import DRAWS, draw_episodes, episode_interval, expanded_interval
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 
 SEPARATOR = " | "
-CONFIDENCE = 0.95
-DRAWS = 1000
 SEED = 7
 ROW_TYPES: dict[str, str] = {
     "section": "str",
@@ -140,17 +138,15 @@ def mean_over_episodes(values: Floats, episodes: Texts, draws: int = DRAWS, seed
 
     Notes
     -----
-    Percentile intervals of few clusters are too narrow; the quantile is widened by Student's t and sqrt(k / (k - 1))
-    (the expanded percentile interval of T. Hesterberg, *What Teachers Should Know About the Bootstrap*, The American
-    Statistician 69, 2015).
+    See `learning.evidence.episode_interval`. Episodes are drawn in the order of their names, so the interval does not
+    depend on the order of the trades.
     """
     known = ~np.isnan(values)
-    n, clusters = int(known.sum()), count_episodes(episodes[known])
-    if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
-    sums, counts = _by_episode(values[known], pd.Categorical(episodes[known]))
-    low, high = _interval(lambda picks: _mean(sums, counts, picks), clusters, draws, seed)
-    return Estimate(float(values[known].mean()), low, high, n, clusters)
+    values, episodes = values[known], episodes[known]
+    by_name = np.argsort(pd.Categorical(episodes).codes, kind="stable")
+    found = episode_interval(values[by_name], episodes[by_name], seed=seed, draws=draws)
+    value = float(values.mean()) if len(values) else float("nan")
+    return Estimate(value, _shown(found.low), _shown(found.high), len(values), found.episodes)
 
 
 def difference_over_episodes(
@@ -181,13 +177,10 @@ def difference_over_episodes(
         return Estimate(float("nan"), float("nan"), float("nan"), n, clusters)
     names = pd.Categorical(episodes)
     sides = [_by_episode(values[side], names[side]) for side in (upper, ~upper)]
-    low, high = _interval(
-        lambda picks: _mean(*sides[0], picks) - _mean(*sides[1], picks),
-        clusters,
-        draws,
-        seed,
-    )
-    return Estimate(float(values[upper].mean() - values[~upper].mean()), low, high, n, clusters)
+    picks = draw_episodes(clusters, seed=seed, draws=draws)
+    low, high = expanded_interval(_mean(*sides[0], picks) - _mean(*sides[1], picks), clusters)
+    value = float(values[upper].mean() - values[~upper].mean())
+    return Estimate(value, _shown(low), _shown(high), n, clusters)
 
 
 def _by_episode(values: Floats, names: pd.Categorical) -> tuple[Floats, Floats]:
@@ -202,11 +195,6 @@ def _mean(sums: Floats, counts: Floats, picks: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(np.divide(total, count, out=np.full(len(picks), np.nan), where=count > 0))
 
 
-def _interval(statistic: Any, clusters: int, draws: int, seed: int) -> tuple[float, float]:
-    if clusters < 2:
-        return float("nan"), float("nan")
-    picks = np.random.default_rng(seed).integers(0, clusters, size=(draws, clusters))
-    found = statistic(picks)
-    tail = float(ndtr(np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - CONFIDENCE) / 2)))
-    low, high = np.quantile(found[~np.isnan(found)], [tail, 1 - tail])
-    return float(low), float(high)
+def _shown(bound: float) -> float:
+    """A bound as a report shows it: missing where a single episode leaves it undefined."""
+    return bound if np.isfinite(bound) else float("nan")

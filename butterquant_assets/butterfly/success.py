@@ -1,12 +1,14 @@
-"""The success model: joining its training set, training it, judging it, and writing its card. Pure.
+"""The success model: joining its training set, training and judging its vintages, and writing its card. Pure.
 
 What belongs here: how the pieces of `learning` and of this line fit together for the four ROI classes. What does not:
-storing anything.
+training one vintage (`vintages`), comparing predictions (`evaluation`), the report's pages (`success_report`), storing
+anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,16 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.butterfly import evaluation
+from butterquant_assets.butterfly import evaluation, schemas, success_report
 from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, TrainingConfig
+from butterquant_assets.butterfly.evaluation import Gates
+from butterquant_assets.butterfly.execution_threshold import ChosenThreshold, choose_threshold
 from butterquant_assets.butterfly.features import FEATURES
-from butterquant_assets.foundation import plots
+from butterquant_assets.butterfly.model_schemas import PROBABILITIES
+from butterquant_assets.butterfly.vintages import Walk, train_vintages
 from butterquant_assets.foundation.errors import ConfigError
-from butterquant_assets.foundation.model_store import content_version, weights_bytes
+from butterquant_assets.foundation.model_store import canonical_json, content_version
+from butterquant_assets.learning import ensemble as ensemble_files
 from butterquant_assets.learning import metrics
 from butterquant_assets.learning.cards import build_card, plain_values
-from butterquant_assets.learning.mlp import MlpSettings, TrainedMlp, predict, train_mlp
-from butterquant_assets.learning.splits import TimeSplit, purged_time_split, split_summary
+from butterquant_assets.learning.ensemble import Ensemble
+from butterquant_assets.learning.walk_forward import Fold, fold_summary
 
 NAME = "success"
 PURPOSE = "Probabilities of four ROI classes of a long butterfly, closed on its evaluation session."
@@ -36,11 +42,15 @@ LABEL_MEANINGS = {
 LIMITS = (
     "Not an offer to trade: nothing here is advice, and no live order may rest on it alone.",
     "Rows of one day and one VIX episode share their market; the count of episodes, not of rows, is the evidence.",
-    "Probabilities refer to the class frequencies of the training part and to the option prices described in `config`.",
+    "Probabilities refer to the class frequencies of the training rows and to the option prices described in `config`.",
     "Unless iv_level is `published`, option prices are a proxy built on realised volatility, which manufactures edge.",
     "Inputs must be the 23 features as defined by this package; other definitions under the same names give nonsense.",
 )
 SHARED_COLUMNS = ("session", "ticker")
+CLASS_BOUNDS = np.array([-0.10, -0.10, 0.05, 0.15])
+"""Lowest ROI of each class (the highest, for the first): what a class without training rows counts at."""
+OUT_OF_SAMPLE, REPORT = "out_of_sample.parquet", "report.html"
+COMPARED_ROWS, COMPARED_MISSING = 2000, 0.1
 
 
 @dataclass(frozen=True)
@@ -51,28 +61,31 @@ class TrainingRows:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainedSuccess:
     """A trained and judged success model as plain values.
 
     Parameters
     ----------
     version
-        hash of weights and of everything that may change the card
-    tensors
-        native weights
+        hash of all files and of everything that may change the card
+    files
+        contents by path: the final ensemble under ``ensemble/``, each vintage's under ``vintages/<YYYY-MM>/``, the
+        out-of-sample predictions, the report
     training
         everything the card needs, besides the evaluation table and the ONNX parity
-    evaluation
-        predictor, part, metric, value
+    evaluation, predictions, calibration
+        tables of `evaluation_contract`, `model_schemas.SUCCESS_PREDICTIONS` and `CALIBRATION_TABLE`
     facts, plots
         what to show
     """
 
     version: str
-    tensors: dict[str, npt.NDArray[Any]]
+    files: dict[str, bytes]
     training: dict[str, Any]
     evaluation: pd.DataFrame
+    predictions: pd.DataFrame
+    calibration: pd.DataFrame
     facts: dict[str, Any]
     plots: dict[str, bytes]
 
@@ -115,6 +128,7 @@ def join_training_set(analyses: pd.DataFrame, features: pd.DataFrame, labels: pd
 def train_and_judge(
     training_set: pd.DataFrame,
     analyses: pd.DataFrame,
+    features: pd.DataFrame,
     config: TrainingConfig,
     analysis: AnalysisConfig,
     costs: CostConfig,
@@ -122,14 +136,14 @@ def train_and_judge(
     data_versions: Mapping[str, str],
     code_version: str,
 ) -> TrainedSuccess:
-    """Train on a purged time split and judge beside every baseline.
+    """Train every vintage and judge their out-of-sample predictions beside every baseline.
 
     Parameters
     ----------
     training_set
         columns of `schemas.TRAINING_SET`
-    analyses
-        columns of `schemas.ANALYSES`, for at least these rows
+    analyses, features
+        columns of `schemas.ANALYSES` and `schemas.FEATURES`, for at least these rows; unlabelled ones teach geometry
     config, analysis, costs
         configuration in use
     data_versions, code_version
@@ -138,126 +152,264 @@ def train_and_judge(
     Raises
     ------
     DataError
-        if a part of the split is too small.
+        if there are fewer rows or episodes than the configuration demands.
     ConfigError
         if the label is none of the four.
     """
     if config.label not in LABEL_MEANINGS:
         raise ConfigError(f"training.label {config.label!r} is no label; use one of {', '.join(LABEL_MEANINGS)}")
-    entry, leave = training_set["session"].to_numpy(), training_set["evaluation_session"].to_numpy()
-    split = purged_time_split(
-        entry,
-        leave,
-        validation_share=config.validation_share,
-        test_share=config.test_share,
-        embargo_days=config.embargo_days,
-        minimum_train_rows=config.minimum_rows,
-        minimum_part_rows=config.minimum_part_rows,
+    walk = train_vintages(training_set, analyses, features, config, costs)
+    folds = [vintage.fold for vintage in walk.vintages[:-1]]
+    predictions = walk.predictions | evaluation.baseline_predictions(
+        training_set, analyses, folds, label=config.label, features=FEATURES, costs=costs
     )
-    trained = _train(training_set, split, config)
-    X = training_set[list(FEATURES)].to_numpy(dtype=np.float64)
-    predictions = evaluation.predict_all(
-        training_set, analyses, split, predict(trained, X), label=config.label, features=FEATURES, costs=costs
-    )
-    table = evaluation.evaluate_all(predictions, training_set, split, label=config.label)
+    gates = {
+        name: evaluation.decide_walk(predictions[name], training_set, folds, label=config.label, seed=config.seed)
+        for name in (evaluation.MODEL, evaluation.GEOMETRY, "total_score_rule")
+    }
+    table = evaluation.evaluate_walk(predictions, gates, training_set, folds, label=config.label, seed=config.seed)
     verdict = evaluation.verdict(
         predictions,
         training_set,
-        split,
+        walk.tested,
         label=config.label,
         seed=config.seed,
         vols_are_proxy=analysis.iv_level != "published",
     )
-    summary = split_summary(split, entry, leave, training_set["episode"].to_numpy())
-    truth = training_set.loc[split.test, config.label].to_numpy().astype(np.int64)
-    tested = predictions[evaluation.MODEL][split.test]
-    matrix = metrics.evaluate(tested, truth)["confusion_matrix"]
-    sources = (data_versions, code_version)
-    training = _record(trained, config, analysis, costs, summary, matrix, verdict.to_json(), *sources)
+    chosen = _threshold_from_now_on(gates[evaluation.MODEL], training_set, walk, config)
+    past = list(gates[evaluation.MODEL].thresholds.values())
+    serving = _serving(walk, training_set, chosen, config)
+    truth = training_set.loc[walk.tested, config.label].to_numpy().astype(np.int64)
+    matrix = metrics.confusion_matrix(predictions[evaluation.MODEL][walk.tested].argmax(axis=1), truth)
+    record = _record(walk, training_set, config, analysis, costs, matrix, verdict.to_json(), serving, [*past, chosen])
+    record |= {"data_versions": dict(data_versions), "code_version": code_version}
+    outlook = success_report.look(
+        success_report.Findings(
+            walk,
+            folds,
+            predictions,
+            gates,
+            table,
+            verdict,
+            matrix,
+            training_set,
+            config,
+            record,
+            evaluation.CLASS_NAMES,
+        )
+    )
+    shown = _long(predictions, training_set, folds)
+    files = _files(walk, shown, outlook.html)
+    hashes = canonical_json({path: content_version(content, {}) for path, content in sorted(files.items())})
+    version = content_version(hashes, record)
     return TrainedSuccess(
-        version=content_version(weights_bytes(trained.state), training),
-        tensors=trained.state,
-        training=training,
+        version=version,
+        files=files,
+        training=record,
         evaluation=table,
+        predictions=shown,
+        calibration=_calibration(walk),
         facts={
-            "version": content_version(weights_bytes(trained.state), training),
+            "version": version,
             "verdict": verdict.sentence,
             "beats_geometry": verdict.beats_geometry,
             "gain_over_geometry_nats": round(verdict.gain, 6),
-            "split": summary,
-            "best_epoch": trained.best_epoch,
+            "vintages": [vintage.name for vintage in walk.vintages],
+            "weights": {name: round(weight, 4) for name, weight in walk.final.ensemble.weights.items()},
+            "calibration": walk.final.calibration.reason,
+            "calibration_guarantee": outlook.guarantee,
+            "threshold": chosen.reason,
+            "student_divergence_nats": round(walk.student_error, 6),
             "seed": config.seed,
         },
-        plots={
-            "confusion matrix": plots.confusion_matrix(matrix, evaluation.CLASS_NAMES),
-            "training curves": plots.training_curves(trained.history),
-            "reliability": plots.reliability(tested, truth),
-        },
+        plots=outlook.plots,
     )
 
 
-def restore(tensors: Mapping[str, npt.NDArray[Any]], training: Mapping[str, Any]) -> TrainedMlp:
-    """The network that was stored, as it was trained."""
-    architecture, history = training["architecture"], training["training"]["history"]
-    return TrainedMlp(
-        state=dict(tensors),
-        features=tuple(architecture["features"]),
-        hidden=tuple(architecture["hidden"]),
-        dropout=architecture["dropout"],
-        n_classes=architecture["n_classes"],
-        history=pd.DataFrame(history),
-        best_epoch=training["training"]["best_epoch"],
-        seed=training["seeds"]["training"],
-    )
+def restore(files: Mapping[str, bytes]) -> Ensemble:
+    """The ensemble that was stored under ``ensemble/``."""
+    return _ensemble_under("ensemble/", files)
+
+
+def restore_vintage(name: str, files: Mapping[str, bytes]) -> Ensemble:
+    """The vintage of that month."""
+    return _ensemble_under(f"vintages/{name}/", files)
 
 
 def card(training: Mapping[str, Any], table: pd.DataFrame, parity: pd.DataFrame) -> dict[str, Any]:
     """The model card: what training recorded, with the evaluation table and the ONNX parity."""
-    return build_card(**training, evaluation=table, onnx_parity=parity)
+    plain = {name: value for name, value in training.items() if name != "serving"}
+    return build_card(**plain, evaluation=table, onnx_parity=parity) | {"serving": training["serving"]}
 
 
-def _train(training_set: pd.DataFrame, split: TimeSplit, config: TrainingConfig) -> TrainedMlp:
-    X = training_set[list(FEATURES)].to_numpy(dtype=np.float64)
-    y = training_set[config.label].to_numpy().astype(np.int64)
-    settings = MlpSettings(**{name: getattr(config, name) for name in MlpSettings.__dataclass_fields__})
-    return train_mlp(
-        X[split.train], y[split.train], X[split.validation], y[split.validation], features=FEATURES, settings=settings
+def rows_to_compare(training_set: pd.DataFrame, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Feature rows on which an export is compared with the model: training rows, a tenth of their values missing."""
+    random = np.random.default_rng(seed)
+    picked = random.permutation(len(training_set))[:COMPARED_ROWS]
+    rows = training_set[list(FEATURES)].to_numpy(dtype=np.float64)[picked]
+    missing = random.random(rows.shape) < COMPARED_MISSING
+    compared: npt.NDArray[np.float64] = np.where(missing, np.nan, rows)
+    return compared
+
+
+def class_values(labels: npt.ArrayLike, roi_net: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Mean roi_net by class over training rows; a class without rows counts at its own bound."""
+    values = evaluation.class_values(labels, roi_net)
+    filled: npt.NDArray[np.float64] = np.where(np.isnan(values), CLASS_BOUNDS, values)
+    return filled
+
+
+def _ensemble_under(folder: str, files: Mapping[str, bytes]) -> Ensemble:
+    return ensemble_files.from_files(
+        {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
     )
 
 
+def _threshold_from_now_on(
+    gates: Gates, training_set: pd.DataFrame, walk: Walk, config: TrainingConfig
+) -> ChosenThreshold:
+    """The execution threshold for rows after the data, chosen on everything met out of sample."""
+    rows = training_set[walk.tested]
+    return choose_threshold(
+        gates.expected[walk.tested],
+        rows["roi_net"].to_numpy(dtype=np.float64),
+        rows["episode"].to_numpy(),
+        seed=config.seed,
+        session=rows["session"].to_numpy(),
+    )
+
+
+def _serving(walk: Walk, training_set: pd.DataFrame, chosen: ChosenThreshold, config: TrainingConfig) -> dict[str, Any]:
+    """What a service needs to check requests and to decide, as plain values."""
+    values = class_values(training_set[config.label], training_set["roi_net"])
+    calibrator = walk.final.ensemble.calibrator
+    plain: dict[str, Any] = plain_values(
+        {
+            "features": [_feature(name, training_set[name]) for name in FEATURES],
+            "class_values": {"document": evaluation.DOCUMENT_CLASS_VALUES, "training": values},
+            "threshold": {"document": evaluation.EXPECTED_ROI_THRESHOLD, "chosen": chosen.threshold},
+            "default_gate": "training",
+            "calibration": {"method": calibrator.method, "version": calibrator.version()},
+        }
+    )
+    return plain
+
+
+def _feature(name: str, seen: pd.Series) -> dict[str, Any]:
+    """Meaning, unit and possible range of a feature, as its contract states them, and its median as an example."""
+    column = schemas.FEATURES.schema.columns[name]
+    bounds = [check.statistics or {} for check in column.checks]
+    lows = [bound["min_value"] for bound in bounds if bound.get("min_value") is not None]
+    highs = [bound["max_value"] for bound in bounds if bound.get("max_value") is not None]
+    return {
+        "name": name,
+        "description": str(column.description),
+        "example": float(f"{seen.median():.4g}"),
+        "unit": (column.metadata or {}).get("unit", ""),
+        "low": max(lows) if lows else None,
+        "high": min(highs) if highs else None,
+        "nullable": bool(column.nullable),
+    }
+
+
 def _record(
-    trained: TrainedMlp,
+    walk: Walk,
+    training_set: pd.DataFrame,
     config: TrainingConfig,
     analysis: AnalysisConfig,
     costs: CostConfig,
-    splits: Mapping[str, Any],
     matrix: npt.NDArray[np.int64],
     verdict: Mapping[str, Any],
-    data_versions: Mapping[str, str],
-    code_version: str,
+    serving: Mapping[str, Any],
+    thresholds: Sequence[ChosenThreshold],
 ) -> dict[str, Any]:
     """Keyword arguments of `build_card` that training can give, as plain values."""
+    entry, leave = training_set["session"].to_numpy(), training_set["evaluation_session"].to_numpy()
+    summary = fold_summary([v.fold for v in walk.vintages], entry, leave, training_set["episode"].to_numpy())
+    labels, net = training_set[config.label].to_numpy(), training_set["roi_net"].to_numpy(dtype=np.float64)
+    for vintage, facts, threshold in zip(walk.vintages, summary, thresholds, strict=True):
+        known = vintage.fold.train
+        facts |= {
+            "vintage": vintage.name,
+            "class_values": class_values(labels[known], net[known]),
+            "threshold": threshold.threshold,
+            "threshold_reason": threshold.reason,
+            "weights": vintage.ensemble.weights,
+            "weighed_on_rows": vintage.weighed_on,
+            "calibration": vintage.ensemble.calibrator.method,
+        }
+    final = walk.final.ensemble
     record: dict[str, Any] = plain_values(
         {
             "purpose": PURPOSE,
-            "architecture": trained.architecture(),
+            "architecture": {
+                "kind": "ensemble",
+                "base": "network distilled from the geometry baseline",
+                "members": list(final.members),
+                "weights": final.weights,
+                "calibration": final.calibrator.method,
+            },
             "features": list(FEATURES),
             "label": config.label,
             "label_definition": LABEL_MEANINGS[config.label],
             "class_names": list(evaluation.CLASS_NAMES),
             "training": {
-                "best_epoch": trained.best_epoch,
-                "epochs": len(trained.history),
-                "history": trained.history.to_dict("list"),
+                "rows": len(training_set),
+                "episodes": int(training_set["episode"].nunique()),
+                "calibration": walk.final.calibration.reason,
+                "threshold": thresholds[-1].reason,
+                "student_divergence_nats": walk.student_error,
+                "members": {name: _shown(member.record) for name, member in final.everyone().items()},
             },
-            "splits": splits,
+            "splits": {"vintages": summary},
             "confusion_matrix": np.asarray(matrix).tolist(),
             "verdict": verdict,
-            "data_versions": dict(data_versions),
-            "code_version": code_version,
             "config": {"training": asdict(config), "analysis": asdict(analysis), "costs": asdict(costs)},
             "seeds": {"training": config.seed, "bootstrap": config.seed},
             "limits": list(LIMITS),
+            "serving": serving,
         }
     )
     return record
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A member's record without its loss curve, which its own files hold."""
+    return {name: value for name, value in record.items() if not isinstance(value, dict | list)}
+
+
+def _long(
+    predictions: Mapping[str, npt.NDArray[np.float64]], training_set: pd.DataFrame, folds: Sequence[Fold]
+) -> pd.DataFrame:
+    vintage = np.full(len(training_set), "", dtype=object)
+    for fold in folds:
+        vintage[fold.test] = str(fold.boundary.astype("datetime64[M]"))
+    tested = vintage != ""
+    rows: pd.DataFrame = training_set.loc[tested, list(SHARED_COLUMNS)].assign(vintage=vintage[tested])
+    parts = []
+    for name, values in predictions.items():
+        columns = dict(zip(PROBABILITIES, values[tested].T, strict=True))
+        parts.append(rows.assign(predictor=name, **columns))
+    table = pd.concat(parts, ignore_index=True).astype({"vintage": "str", "predictor": "str"})
+    return table.sort_values(["session", "ticker", "predictor"], kind="stable").reset_index(drop=True)
+
+
+def _calibration(walk: Walk) -> pd.DataFrame:
+    tables = [vintage.calibration.table.assign(vintage=vintage.name) for vintage in walk.vintages]
+    columns = ["vintage", "method", "log_loss", "brier", "ece", "gain", "standard_error", "rows", "chosen"]
+    whole = pd.concat(tables, ignore_index=True)[columns]
+    figures = ["log_loss", "brier", "ece", "gain", "standard_error"]
+    whole[figures] = whole[figures].astype("float64").where(np.isfinite(whole[figures].astype("float64")))
+    typed: pd.DataFrame = whole.astype({"vintage": "str", "method": "str", "rows": "int64", "chosen": "bool"})
+    return typed
+
+
+def _files(walk: Walk, predictions: pd.DataFrame, report: bytes) -> dict[str, bytes]:
+    files = {f"ensemble/{path}": content for path, content in ensemble_files.to_files(walk.final.ensemble).items()}
+    for vintage in walk.vintages[:-1]:
+        stored = ensemble_files.to_files(vintage.ensemble)
+        files |= {f"vintages/{vintage.name}/{path}": content for path, content in stored.items()}
+    buffer = io.BytesIO()
+    rivals = predictions[predictions["predictor"].isin([evaluation.MODEL, evaluation.GEOMETRY])]
+    rivals.to_parquet(buffer, index=False, compression="zstd")
+    return files | {OUT_OF_SAMPLE: buffer.getvalue(), REPORT: report}

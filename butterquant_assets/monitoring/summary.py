@@ -15,6 +15,7 @@ from butterquant_assets.foundation.freshness import Freshness, State
 from butterquant_assets.orchestration.house import House
 
 SHOWN_REASONS = 5
+OUT_OF_SAMPLE = "walk_forward"
 LABELS = ("label_mark", "label_net", "label_expiry", "label_tent")
 
 
@@ -64,12 +65,19 @@ def findings(house: House) -> dict[str, Any]:
     if model:
         evaluation = house.lake.read("butterfly/success_model")
         shown = evaluation[
-            (evaluation["part"] == "test") & evaluation["metric"].isin(["log_loss", "accuracy", "brier"])
+            (evaluation["part"] == OUT_OF_SAMPLE) & evaluation["metric"].isin(["log_loss", "accuracy", "brier"])
         ]
         table = shown.pivot_table(index="predictor", columns="metric", values="value", sort=False)
-        found["model"] = {**model.facts, "test": table.to_dict("index")}
+        found["model"] = {**model.facts, "out_of_sample": table.to_dict("index")}
         found["model"].pop("warnings", None)
-        found["model"]["onnx"] = str(house.settings.models_location / "success" / model.facts["version"] / "model.onnx")
+        models = house.settings.models_location / "success" / model.facts["version"]
+        found["model"] |= {"onnx": str(models / "model.onnx"), "report": str(models / "report.html")}
+    champion = house.lake.footer("butterfly/success_champion")
+    if champion:
+        found["champion"] = {name: champion.facts[name] for name in ("champion", "challenger", "reason")}
+    performance = house.lake.footer("butterfly/decision_performance")
+    if performance:
+        found["decisions"] = {"as_of": performance.facts["as_of"], "verdict": performance.facts["verdict"]}
     return found
 
 

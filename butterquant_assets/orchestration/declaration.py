@@ -20,7 +20,7 @@ from butterquant_assets.foundation.freshness import Freshness, Key, Window
 if TYPE_CHECKING:
     from butterquant_assets.orchestration.house import House
 
-Months = Literal["market", "analysis"]
+Months = Literal["market", "analysis", "scan"]
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class House:
         all assets, inputs before their readers
     open_source
         opens the market source; called at most once, when it is first needed
+    recent_months
+        further axes by name: the last so many analysis months
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class House:
         binding: Mapping[str, Any],
         declarations: Sequence[LakeAsset],
         open_source: Callable[[], Source],
+        recent_months: Mapping[str, int] | None = None,
     ) -> None:
         self.settings = settings
         self.binding = dict(binding)
         self.declarations = tuple(declaration.resolved(settings) for declaration in declarations)
         self.lake = Lake(settings.lake_location)
         self._open_source = open_source
+        self._recent_months = dict(recent_months or {})
         self._stamp = package_stamp()
         # Taken once: a process that goes on with the code it has loaded must not sign its results with later code.
         self.nodes = tuple(node for declaration in self.declarations for node in self._nodes(declaration))
@@ -77,7 +81,9 @@ class House:
         return self._open_source()
 
     def months(self, axis: str) -> tuple[str, ...]:
-        """Months of the ``market`` or the ``analysis`` axis."""
+        """Months of the ``market`` axis, the ``analysis`` axis, or one of its recent parts."""
+        if axis in self._recent_months:
+            return self.months("analysis")[-self._recent_months[axis] :]
         prefix = "market_" if axis == "market" else ""
         return tuple(month_range(self.binding[f"{prefix}start"], self.binding[f"{prefix}end"]))
 

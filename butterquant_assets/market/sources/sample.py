@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from butterquant_assets.foundation.calendar import sessions
-from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.market.cleaning import Cleaned, clean_index_bars, clean_vix
 from butterquant_assets.market.schemas import BAR_REJECTS, CONTRACTS, EQUITY_BARS, IMPLIED_VOLS, empty_rows
 from butterquant_assets.market.simulator import (

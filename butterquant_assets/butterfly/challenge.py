@@ -1,0 +1,105 @@
+"""Whether a new success model takes over: its judgement against the one in service. Pure.
+
+What belongs here: bringing the two models' out-of-sample predictions together and judging them. What does not: the
+rules (`learning.promotion`), and acting on the verdict (the registry).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from butterquant_assets.butterfly.evaluation import GEOMETRY, MODEL
+from butterquant_assets.butterfly.model_schemas import PROBABILITIES
+from butterquant_assets.learning.metrics import expected_calibration_error
+from butterquant_assets.learning.promotion import Evidence, judge_challenger, judge_first
+from butterquant_assets.learning.reliability import (
+    ece_by_chance_in_episodes,
+    ece_difference_error,
+    ece_under_perfect_calibration,
+)
+
+KEYS = ["session", "ticker"]
+ECE_ERRORS = 1.645  # one-sided, 95 %
+
+
+def judge(
+    challenger: str,
+    predictions: pd.DataFrame,
+    truth: pd.DataFrame,
+    *,
+    champion: str | None,
+    stored: bytes | None,
+    label: str,
+    seed: int,
+) -> Evidence:
+    """Judge a challenger on rows that both models predicted out of sample and whose outcome is known.
+
+    Parameters
+    ----------
+    challenger
+        its version
+    predictions
+        columns of `model_schemas.SUCCESS_PREDICTIONS`, the challenger's own
+    truth
+        session, ticker, episode and the label
+    champion
+        version in service, or None: then the geometry baseline is the rival
+    stored
+        the champion's out-of-sample predictions, Parquet bytes; needed where there is a champion
+    label
+        label column
+    seed
+        of the bootstrap
+    """
+    ours = _of(predictions, MODEL)
+    rival = _of(predictions, GEOMETRY) if stored is None else _of(pd.read_parquet(io.BytesIO(stored)), MODEL)
+    rows = truth[[*KEYS, "episode", label]].merge(ours, on=KEYS).merge(rival, on=KEYS, suffixes=("", "_rival"))
+    probabilities = rows[list(PROBABILITIES)].to_numpy(dtype=np.float64)
+    others = rows[[f"{name}_rival" for name in PROBABILITIES]].to_numpy(dtype=np.float64)
+    evidence = (others, probabilities, rows[label].to_numpy().astype(np.int64), rows["episode"].to_numpy())
+    # Rows of an episode share their luck, which moves the calibration error of a flawless model too; and the rival's
+    # error is no yardstick to the last digit: worse is what exceeds it by more than the difference's own error.
+    rival_error = expected_calibration_error(others, evidence[2])
+    margin = ECE_ERRORS * ece_difference_error(probabilities, others, evidence[2], evidence[3], seed=seed)
+    limit = max(
+        ece_under_perfect_calibration(probabilities, seed=seed),
+        ece_by_chance_in_episodes(probabilities, evidence[2], evidence[3], seed=seed),
+        min(1.0, rival_error + margin),
+    )
+    if champion is None:
+        return judge_first(*evidence, challenger_version=challenger, ece_percentile=limit, seed=seed)
+    return judge_challenger(
+        *evidence, champion_version=champion, challenger_version=challenger, ece_percentile=limit, seed=seed
+    )
+
+
+def evidence_row(evidence: dict[str, Any], champion_after: str | None) -> pd.DataFrame:
+    """Stored evidence as one row of `model_schemas.SUCCESS_CHAMPION`."""
+
+    def number(name: str) -> float:
+        value = evidence.get(name)
+        return float("nan") if value is None else float(value)
+
+    row = {
+        "challenger": str(evidence["challenger"]),
+        "rival": str(evidence.get("champion") or GEOMETRY),
+        "champion": champion_after or "",
+        "promoted": bool(evidence["promoted"]),
+        "rows": int(evidence["rows"]),
+        "episodes": int(evidence["episodes"]),
+        **{name: number(name) for name in ("difference", "low", "high")},
+        "ece_rival": number("ece_champion"),
+        "ece_challenger": number("ece_challenger"),
+        "ece_limit": number("ece_limit"),
+        "reason": str(evidence["reason"]),
+    }
+    text = ["challenger", "rival", "champion", "reason"]
+    return pd.DataFrame([row]).astype(dict.fromkeys(text, "str"))
+
+
+def _of(predictions: pd.DataFrame, predictor: str) -> pd.DataFrame:
+    return predictions.loc[predictions["predictor"] == predictor, [*KEYS, *PROBABILITIES]]
