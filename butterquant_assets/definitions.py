@@ -10,10 +10,11 @@ import dagster as dg
 from butterquant_assets.automation.jobs import refresh_job
 from butterquant_assets.automation.sensors import build_freshness_sensor
 from butterquant_assets.butterfly import assets as butterfly_assets
-from butterquant_assets.butterfly import decision_assets, short_term_assets
+from butterquant_assets.butterfly import decision_assets, short_term_assets, study_assets
 from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, SamplingConfig, ScanConfig, TrainingConfig
 from butterquant_assets.butterfly.decisions import DecisionRules
 from butterquant_assets.butterfly.short_term_training import ShortTermConfig
+from butterquant_assets.butterfly.study import StudyConfig
 from butterquant_assets.foundation.calendar import shift_month
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.settings import HomeSettings, bind_home, load_settings, read_binding
@@ -26,6 +27,7 @@ from butterquant_assets.orchestration.io_manager import LakeIOManager
 DECLARATIONS = (
     *market_assets.ASSETS,
     *butterfly_assets.ASSETS,
+    *study_assets.ASSETS,
     *short_term_assets.ASSETS,
     *decision_assets.ASSETS,
 )
@@ -45,6 +47,7 @@ class Settings(HomeSettings):
     analysis: AnalysisConfig | None = None
     costs: CostConfig = CostConfig()
     training: TrainingConfig = TrainingConfig()
+    study: StudyConfig = StudyConfig()
     short_term: ShortTermConfig = ShortTermConfig()
     scan: ScanConfig = ScanConfig()
     decisions: DecisionRules = DecisionRules()

@@ -22,8 +22,13 @@ from butterquant_assets.butterfly.geometry import N_CLASSES, geometry_probabilit
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.learning.calibration import ChosenCalibrator, choose_calibrator
 from butterquant_assets.learning.ensemble import BASE, Ensemble, fit_weights
-from butterquant_assets.learning.members import MemberSettings, TrainedMember, predict_member, train_member
-from butterquant_assets.learning.mlp import MlpSettings
+from butterquant_assets.learning.members import (
+    MemberNetworkSettings,
+    MemberSettings,
+    TrainedMember,
+    predict_member,
+    train_member,
+)
 from butterquant_assets.learning.walk_forward import Fold, final_fold, inner_split, out_of_fold_before, walk_forward
 
 Floats = npt.NDArray[np.float64]
@@ -31,15 +36,7 @@ Mask = npt.NDArray[np.bool_]
 
 STUDENT_HELD_OUT = 0.1
 MEMBER_PRIOR_ROWS = 0.5
-STUDENT = MlpSettings(
-    dropout=0.0,
-    learning_rate=2e-3,
-    weight_decay=1e-4,
-    batch_size=256,
-    max_epochs=150,
-    patience=25,
-    class_weighted=False,
-)
+STUDENT = MemberNetworkSettings(dropout=0.0, learning_rate=2e-3, weight_decay=1e-4, max_epochs=150, patience=25)
 
 
 @dataclass(frozen=True, eq=False)

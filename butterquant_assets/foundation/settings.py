@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from butterquant_assets.foundation.calendar import parse_month
 from butterquant_assets.foundation.errors import ConfigError
@@ -27,6 +27,25 @@ BOUND = ("source", "data_dir", "bars_dataset", "start", "end", "seed", "edge", "
 BINDING_FILE = "home.json"
 
 S = TypeVar("S", bound="HomeSettings")
+
+
+class _Environment(EnvSettingsSource):
+    """Environment variables, with lists and mappings as JSON at any depth of a section."""
+
+    def explode_env_vars(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        # The library decodes JSON in fields of pydantic models only; sections are plain dataclasses.
+        return {name: _decoded(value) for name, value in super().explode_env_vars(*arguments, **options).items()}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _decoded(inner) for name, inner in value.items()}
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value  # left for the validation to refuse, which names the field
 
 
 class HomeSettings(BaseSettings):
@@ -60,6 +79,18 @@ class HomeSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the caller gives, then the environment; nothing else is read."""
+        return init_settings, _Environment(settings_cls)
 
     home: Path = Path("home")
     source: Literal["sample", "files"] = "sample"

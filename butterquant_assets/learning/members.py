@@ -51,16 +51,23 @@ RECORD, TENSORS = "member.json", "tensors.safetensors"
 
 
 @dataclass(frozen=True)
-class MemberSettings:
-    """Settings of every kind of member; its seed comes from the training, not from here.
+class MemberNetworkSettings(MlpSettings):
+    """`MlpSettings` of a member; a class, so that setting one value keeps the others.
 
-    The network's class weights are off: they serve rare classes at the cost of the log-loss, which the ensemble
-    minimises.
+    Class weights are off: they serve rare classes at the cost of the log-loss, which the ensemble minimises.
     """
 
-    mlp: MlpSettings = field(
-        default_factory=lambda: MlpSettings(batch_size=256, max_epochs=60, patience=10, class_weighted=False)
-    )
+    batch_size: int = 256
+    max_epochs: int = 60
+    patience: int = 10
+    class_weighted: bool = False
+
+
+@dataclass(frozen=True)
+class MemberSettings:
+    """Settings of every kind of member; its seed comes from the training, not from here."""
+
+    mlp: MemberNetworkSettings = field(default_factory=MemberNetworkSettings)
     xgboost: XgboostSettings = field(default_factory=XgboostSettings)
     lightgbm: LightgbmSettings = field(default_factory=LightgbmSettings)
     logistic: LogisticSettings = field(default_factory=LogisticSettings)

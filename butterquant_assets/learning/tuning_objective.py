@@ -218,7 +218,8 @@ def with_parameters(settings: Any, parameters: Mapping[str, Any]) -> Any:
         if rest:
             nested.setdefault(head, {})[rest] = value
         else:
-            own[head] = value
+            # JSON has no tuples, and a list would make the settings differ from those the study was run with.
+            own[head] = tuple(value) if isinstance(value, list) else value
     for head, inner in nested.items():
         own[head] = with_parameters(own.get(head, getattr(settings, head)), inner)
     return dataclasses.replace(settings, **own)

@@ -12,6 +12,7 @@ from butterquant_assets.foundation.errors import ConfigError, DataError, ModelSt
 from butterquant_assets.learning.boosters import LightgbmSettings, XgboostSettings
 from butterquant_assets.learning.members import (
     KINDS,
+    MemberNetworkSettings,
     MemberSettings,
     TrainedMember,
     from_files,
@@ -21,14 +22,11 @@ from butterquant_assets.learning.members import (
     warm_start,
 )
 from butterquant_assets.learning.metrics import row_log_loss
-from butterquant_assets.learning.mlp import MlpSettings
 from butterquant_assets.learning.probabilities import softmax
 
 FEATURES = tuple("abcde")
 SETTINGS = MemberSettings(
-    mlp=MlpSettings(
-        hidden=(16, 8), batch_size=128, max_epochs=15, patience=5, learning_rate=5e-3, class_weighted=False
-    ),
+    mlp=MemberNetworkSettings(hidden=(16, 8), batch_size=128, max_epochs=15, patience=5, learning_rate=5e-3),
     xgboost=XgboostSettings(rounds=60, learning_rate=0.1, min_child_weight=5, patience=10),
     lightgbm=LightgbmSettings(rounds=60, learning_rate=0.1, min_leaf_rows=20, patience=10),
 )
