@@ -1,4 +1,5 @@
-# One image for every process: webserver, daemon, code server, runs. What it does is the command it is given.
+# One image for every process: webserver, daemon, code server, runs, Celery workers, serving. What it does is the command
+# it is given; deploy/compose.yaml and deploy/helm/values.yaml give the commands.
 #
 #   docker build -t butterquant-assets .
 #   docker run -p 3000:3000 -v butterquant-home:/home/butterquant/data \
@@ -40,6 +41,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER butterquant
 VOLUME /home/butterquant/data
 EXPOSE 3000
+# Code server and serving.
+EXPOSE 4000 8000
 # Ask the webserver; containers that run something else switch this off (--no-healthcheck) or bring their own.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=90s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/server_info', timeout=4)"]

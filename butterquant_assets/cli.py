@@ -13,6 +13,10 @@ from typing import Any
 
 import click
 
+from butterquant_assets.cli_collect import collect
+from butterquant_assets.cli_data import export, prune
+from butterquant_assets.cli_exchange import exchange_simulator
+from butterquant_assets.cli_feedback import feedback
 from butterquant_assets.cli_models import DONE, FAILED, errors_to_exit_codes, models
 from butterquant_assets.serving.command import serve
 
@@ -53,15 +57,21 @@ def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="butterquant-assets")
 def main() -> None:
-    r"""A trading-research operation as a graph of assets, each traceable and rebuilt only when it must be.
+    """A trading-research operation as a graph of assets, each traceable and rebuilt only when it must be.
 
     \b
     butterquant run              bring everything up to date on the embedded market
     butterquant status           what is materialised, stale, failing, and why
     butterquant analyse AAPL 2016-06-01 --source files --data DIR
     butterquant ui               Dagster's webserver and daemon over the same home
+    butterquant collect          daily bars, splits and the VIX up to the last close, as files in a folder
+    butterquant export           daily metrics or decisions from the warehouse, as one Parquet file
+    butterquant prune            old runs, superseded files and models nothing refers to, removed
     butterquant models list      which model versions there are, which one serves and why
+    butterquant feedback take    put trades whose outcome is known into the next training set
     butterquant serve            class probabilities, expected ROI and a decision over HTTP
+    butterquant backfill         ask the daemon for a range of months; `butterquant worker` makes them with Celery
+    butterquant exchange-simulator   a local exchange that speaks OKX's REST, over a simulated market
 
     Every setting can also come from the environment (BUTTERQUANT_HOME, BUTTERQUANT_SAMPLING__HIGH_DAYS, ...).
     Exit codes: 0 done, 1 a run failed or left partitions quarantined, 2 bad usage or configuration.
@@ -69,6 +79,11 @@ def main() -> None:
 
 
 main.add_command(models)
+main.add_command(feedback)
+main.add_command(collect)
+main.add_command(export)
+main.add_command(prune)
+main.add_command(exchange_simulator)
 main.add_command(serve)
 
 
@@ -145,12 +160,45 @@ def status(home: Path | None, as_json: bool) -> int:
 @_source_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the webserver listens on.")
 @click.option("--port", default=3000, show_default=True, help="Port the webserver listens on.")
+@click.option("--reports-port", default=3001, show_default=True, help="Port the reports are served on.")
 @errors_to_exit_codes
-def ui(source: str | None, data: Path | None, home: Path | None, host: str, port: int) -> int:
+def ui(source: str | None, data: Path | None, home: Path | None, host: str, port: int, reports_port: int) -> int:
     """Dagster's webserver and daemon over the home directory, until interrupted."""
     from butterquant_assets.runner import serve_ui
 
-    return serve_ui(_settings(home=home, source=source, data_dir=data), host, port)
+    return serve_ui(_settings(home=home, source=source, data_dir=data), host, port, reports_port)
+
+
+@main.command()
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="[default: $BUTTERQUANT_HOME or ./home]")
+@click.option("--queue", "queues", multiple=True, default=("dagster",), show_default=True, help="dagster, training.")
+@click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1), help="Steps at once.")
+@errors_to_exit_codes
+def worker(home: Path | None, queues: tuple[str, ...], concurrency: int) -> int:
+    """A Celery worker for BUTTERQUANT_EXECUTOR=celery, until SIGTERM; it finishes the step it is at."""
+    from butterquant_assets.runner import run_worker
+
+    run_worker(_settings(home=home), queues, concurrency)
+    return DONE
+
+
+@main.command()
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="[default: $BUTTERQUANT_HOME or ./home]")
+@click.option("--start", required=True, metavar="YYYY-MM", help="First analysis month.")
+@click.option("--end", required=True, metavar="YYYY-MM", help="Last analysis month. Market months are added.")
+@click.option("--select", metavar="SELECTION", help="Only these assets, as in `butterquant run`.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
+@errors_to_exit_codes
+def backfill(home: Path | None, start: str, end: str, select: str | None, as_json: bool) -> int:
+    """Ask the running daemon for a backfill, in runs of BUTTERQUANT_MONTHS_PER_RUN months side by side.
+
+    Uses the instance of DAGSTER_HOME where that is set, and the home's own otherwise.
+    """
+    from butterquant_assets.runner import ask_for_backfill
+
+    asked = ask_for_backfill(_settings(home=home), start, end, select)
+    click.echo(json.dumps(asked, indent=2) if as_json else f"Backfill {asked['backfill']} asked for; see the UI.")
+    return DONE
 
 
 @main.command()

@@ -49,7 +49,7 @@ def errors_to_exit_codes(command: Callable[..., int]) -> Callable[..., None]:
 
 @click.group()
 def models() -> None:
-    r"""Which model versions there are, which one serves and why; promote one, or roll back.
+    """Which model versions there are, which one serves and why; promote one, or roll back.
 
     \b
     butterquant models list

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from butterquant_assets.definitions import (
+    LOOK_AHEAD_MONTHS,
     LOOK_BACK_MONTHS,
     Settings,
     build_definitions,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 MAX_ROUNDS = 4
+REPORTS = "butterquant_assets.orchestration.report_server"
 WORKSPACE = """load_from:
   - python_module:
       module_name: butterquant_assets.definitions
@@ -152,15 +155,17 @@ def analyse_now(settings: Settings, ticker: str, date: str) -> dict[str, Any]:
     return {name: _plain(value) for name, value in result.items()} | {"features": features}
 
 
-def serve_ui(settings: Settings, host: str, port: int) -> int:
-    """Webserver and daemon over one home, until interrupted or one of them ends."""
+def serve_ui(settings: Settings, host: str, port: int, reports_port: int) -> int:
+    """Webserver, daemon and the reports of one home, until interrupted or one of them ends."""
     build_house(settings)
     environment = _dagster_environment(settings)
     workspace = ["-w", str(_workspace_file(Path(environment["DAGSTER_HOME"])))]
     commands = (
         [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
         [sys.executable, "-m", "dagster._daemon", "run", *workspace],
+        [sys.executable, "-m", REPORTS, str(settings.home), host, str(reports_port)],
     )
+    environment.setdefault("BUTTERQUANT_REPORTS_URL", f"http://{host}:{reports_port}")
     processes = [subprocess.Popen(command, env=environment, cwd=settings.home) for command in commands]  # noqa: S603
     previous = signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     try:
@@ -193,6 +198,45 @@ def dagster_variables(settings: Settings) -> dict[str, str]:
     build_house(settings)
     environment = _dagster_environment(settings)
     return {name: environment[name] for name in ("BUTTERQUANT_HOME", "DAGSTER_HOME")}
+
+
+def run_worker(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
+    """A Celery worker in this very process, until it is told to stop.
+
+    Raises
+    ------
+    ConfigError
+        without a broker or the packages it needs.
+    """
+    from butterquant_assets.orchestration.executors import celery_app, worker_arguments
+
+    os.environ["BUTTERQUANT_HOME"] = str(settings.home)
+    # Read and hashed here once, the code is what every forked child runs and signs its results with.
+    build_house(settings)
+    app = celery_app(settings.broker_url, lease_seconds=settings.lease_seconds)
+    app.worker_main(worker_arguments(queues, concurrency=concurrency))
+
+
+def ask_for_backfill(settings: Settings, start: str, end: str, selection: str | None) -> dict[str, Any]:
+    """Ask the daemon of the instance for a backfill; returns its id and what it covers.
+
+    Raises
+    ------
+    ConfigError
+        when the months or the selection leave nothing to fill.
+    """
+    import dagster as dg
+
+    from butterquant_assets.orchestration.backfills import months_to_fill, request_backfill
+
+    house = build_house(settings)
+    chosen = _selected(house, settings, selection) or {node.name for node in house.nodes}
+    months = months_to_fill(house, chosen, start, end, look_back=LOOK_BACK_MONTHS, look_ahead=LOOK_AHEAD_MONTHS)
+    if "DAGSTER_HOME" not in os.environ:
+        os.environ["DAGSTER_HOME"] = _dagster_environment(settings)["DAGSTER_HOME"]
+    with dg.DagsterInstance.get() as instance:
+        identity = request_backfill(instance, build_definitions(settings, house), months, datetime.now(UTC))
+    return {"backfill": identity, "months_per_run": settings.months_per_run, "assets": months}
 
 
 def _interrupt() -> None:

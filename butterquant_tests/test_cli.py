@@ -34,11 +34,14 @@ def refused(*arguments: str, home: Path, code: int, **environment: str) -> str:
     return done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["analyse"], ["status"], ["ui"], ["env"], ["models"], ["serve"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["analyse"], ["status"], ["ui"], ["env"], ["models"], ["serve"], ["collect"]]
+)
 def test_every_command_explains_itself(command: list[str], tmp_path: Path) -> None:
     text = homes.butterquant(*command, "--help", home=tmp_path).stdout
     assert len(text) > 200
     assert "Usage" in text
+    assert "\\b" not in text
 
 
 @pytest.mark.parametrize(
@@ -242,6 +245,8 @@ def test_the_webserver_and_daemon_start_on_an_empty_home_and_stop_together(tmp_p
         str(tmp_path / "home"),
         "--port",
         str(port),
+        "--reports-port",
+        "0",
     ]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=variables | homes.SETTINGS, cwd=tmp_path, stdout=log, stderr=log)

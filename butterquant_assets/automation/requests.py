@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from butterquant_assets.foundation.freshness import Plan
+from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.foundation.freshness import Freshness, Plan
 from butterquant_assets.foundation.lake import combine
 from butterquant_assets.orchestration.house import House
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 FINGERPRINT_TAG = "butterquant/fingerprint"
 REASON_TAG = "butterquant/reason"
+TRAINING_POOL = "training"
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,25 @@ class Request:
         return self.tags[FINGERPRINT_TAG]
 
 
-def request_of(plan: Plan, house: House) -> Request:
-    """The one run that a plan asks for. The plan must have something to do."""
+def request_of(plan: Plan, house: House, freshness: Freshness | None = None) -> Request:
+    """The one run that a plan asks for. The plan must have something to do.
+
+    Parameters
+    ----------
+    plan
+        what is stale
+    house
+        whose assets they are
+    freshness
+        what the plan was made from; by default how things stand now
+    """
     concerned = set(plan.assets())
     assets = tuple(name for d in house.declarations if concerned & set(d.names) for name in d.names)
     months = plan.month_range() or (house.months("market")[0],) * 2
     stale = [
         f"{name} {key} {judgement.reasons}" for name, keys in plan.stale.items() for key, judgement in keys.items()
     ]
-    freshness = house.freshness()
+    freshness = freshness or house.freshness()
     inputs = [str(sorted(freshness.inputs(name, key).items())) for name, keys in plan.stale.items() for key in keys]
     inputs += [
         f"{freshness.nodes[name].code}{freshness.nodes[name].config}" for name, keys in plan.stale.items() if keys
@@ -56,3 +69,65 @@ def request_of(plan: Plan, house: House) -> Request:
         REASON_TAG: f"{count} stale partitions, first because: {first}"[:255],
     }
     return Request(assets, tags)
+
+
+def trained_families(house: House) -> dict[str, frozenset[str]]:
+    """What belongs to each trained asset, by its first name: its siblings, and assets that only make sense with it.
+
+    Trained is what asks for the ``training`` pool. An asset that reads nothing but a trained one and what that one
+    learns from (its export, its judgement) is made with it: a model of yesterday must not be paired with the training
+    rows of today. One that reads anything else, such as a scan or a ledger of its own, has a life of its own.
+    """
+    families = {}
+    for trained in house.declarations:
+        if trained.pool != TRAINING_POOL:
+            continue
+        family, known = set(trained.names), {*trained.names, *(window.asset for window in trained.windows)}
+        for declaration in house.declarations:
+            read = {window.asset for window in declaration.windows}
+            if declaration.pool != TRAINING_POOL and read & family and read <= known:
+                family |= set(declaration.names)
+                known |= set(declaration.names)
+        families[trained.names[0]] = frozenset(family)
+    return families
+
+
+def waiting_for_retrain(plan: Plan, freshness: Freshness, house: House) -> frozenset[str]:
+    """Trained assets, with their families, that are stale only because there is something newer to learn from.
+
+    A family of which something is missing or damaged is made at once. One whose code or configuration changed waits
+    like the others: a retrain has a recorded reason, and is not repeated at every edit.
+    """
+    waiting: set[str] = set()
+    for trained, family in trained_families(house).items():
+        held = [freshness.snapshot.entry(name, key) for name in family for key in freshness.nodes[name].partitions()]
+        lost = any(entry.footer is None or entry.damage or entry.missing_artifacts for entry in held)
+        concerned = any(plan.affected.get(name) for name in house.declaration(trained).names)
+        if concerned and not lost:
+            waiting |= family
+    return frozenset(waiting)
+
+
+def without(plan: Plan, names: Collection[str]) -> Plan:
+    """The same plan with some assets left out of it."""
+    return Plan(
+        {name: keys for name, keys in plan.stale.items() if name not in names},
+        {name: keys for name, keys in plan.affected.items() if name not in names},
+        plan.problems,
+    )
+
+
+def refuse_mere_configuration(plan: Plan) -> None:
+    """Refuse a plan whose only cause is that this process is configured otherwise than the one that built the home.
+
+    Raises
+    ------
+    ConfigError
+        if that is so: two differently configured processes would rebuild each other's results for ever.
+    """
+    causes = {reason for keys in plan.stale.values() for judgement in keys.values() for reason in judgement.reasons}
+    if causes == {"configuration changed"}:
+        raise ConfigError(
+            "only the configuration of this process differs from the one the home was built with: set the same "
+            "BUTTERQUANT_* variables, or rebuild with `butterquant run`"
+        )

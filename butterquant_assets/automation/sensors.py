@@ -1,28 +1,95 @@
-"""Sensors: plain ones with cursors, on the same freshness the command line uses."""
+"""The freshness sensor: a plain one with a cursor, on the same freshness the command line uses."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from butterquant_assets.automation.jobs import REFRESH
-from butterquant_assets.automation.requests import FINGERPRINT_TAG, request_of
+from butterquant_assets.automation.landing import look
+from butterquant_assets.automation.requests import (
+    FINGERPRINT_TAG,
+    Request,
+    refuse_mere_configuration,
+    request_of,
+    waiting_for_retrain,
+    without,
+)
+from butterquant_assets.automation.retries import Attempts, RetryPolicy, next_step
 from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
+from butterquant_assets.foundation.errors import ButterQuantError
 from butterquant_assets.foundation.freshness import plan
 from butterquant_assets.orchestration.assets import asset_key
 from butterquant_assets.orchestration.house import House
 
-MAX_ATTEMPTS = 3
-INTERVAL_SECONDS = 30
+INTERVAL_SECONDS = 10
+FULL_LOOK_SECONDS = 30.0
+POLICY = RetryPolicy()
+MAX_ATTEMPTS = POLICY.attempts
 
 
-def build_freshness_sensor(house: House) -> dg.SensorDefinition:
+@dataclass(frozen=True)
+class Memory:
+    """What the sensor remembers from tick to tick; its cursor.
+
+    Parameters
+    ----------
+    landing
+        digest of the landing folder at the last look; None before the first
+    next_look
+        seconds since 1970 before which nothing but the landing folder is looked at
+    tried
+        attempts at what was found stale since everything was last current
+    """
+
+    landing: str | None = None
+    next_look: float = 0.0
+    tried: tuple[Attempts, ...] = ()
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None) -> Memory:
+        """Inverse of `to_cursor`; of a cursor of another version only what is understood."""
+        held = json.loads(cursor or "{}")
+        tried = tuple(Attempts(**attempts) for attempts in held.get("tried", ()))
+        return cls(held.get("landing"), float(held.get("next_look", 0.0)), tried)
+
+    def to_cursor(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def build_freshness_sensor(
+    house: House,
+    *,
+    hold_training: bool = False,
+    policy: RetryPolicy = POLICY,
+    clock: Callable[[], float] = time.time,
+) -> dg.SensorDefinition:
     """A sensor that requests ONE run for everything stale.
 
-    One run in flight at a time; at most `MAX_ATTEMPTS` for the same stale partitions with the same inputs, so that a
-    failure is not repeated for ever, while anything new starts a fresh count. No ``run_key``: it would deduplicate for
-    ever, and a correction that is later reverted and made again must be seen again.
+    One run in flight at a time. What fails is tried again a bounded number of times, ever later; something new (other
+    partitions, other inputs) starts a fresh count. No ``run_key``: it would deduplicate for ever, and a correction that
+    is later reverted and made again must be seen again.
+
+    A tick first looks at the landing folder, which costs milliseconds. While a file there changes between two ticks it
+    is still being written, and nothing is read. Everything else is looked at every half minute.
+
+    Parameters
+    ----------
+    house
+        the home
+    hold_training
+        leave models that are stale only because there is something newer to learn from, or because their code or
+        configuration changed, to the retrain sensor. Without such a sensor they would never be retrained.
+    policy
+        how often a failure is tried again
+    clock
+        seconds since 1970
     """
 
     @dg.sensor(
@@ -37,32 +104,78 @@ def build_freshness_sensor(house: House) -> dg.SensorDefinition:
         active = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
         if active:
             return dg.SkipReason(f"run {active[0].run_id[:8]} is under way")
-        found = plan(house.freshness())
-        if found.nothing_to_do:
-            return dg.SensorResult(skip_reason="everything is current", cursor=json.dumps({}))
-        if house.code_has_changed():
-            return dg.SkipReason("the code on disk is newer than the code loaded here: reload the code location")
-        causes = {
-            reason for keys in found.stale.values() for judgement in keys.values() for reason in judgement.reasons
-        }
-        if causes == {"configuration changed"}:
-            return dg.SkipReason(
-                "only the configuration of this process differs from the one the home was built with: set the same "
-                "BUTTERQUANT_* variables, or rebuild with `butterquant run`"
-            )
-        request = request_of(found, house)
-        tried = json.loads(context.cursor or "{}")
-        attempts = int(tried.get("attempts", 0)) if tried.get("fingerprint") == request.fingerprint else 0
-        if attempts >= MAX_ATTEMPTS:
-            return dg.SkipReason(
-                f"{attempts} runs have not cured the same stale partitions; look at the newest failed run "
-                f"(tag {FINGERPRINT_TAG}={request.fingerprint}), mend the cause, or launch a run by hand"
-            )
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(asset_selection=[asset_key(name) for name in request.assets], tags=request.tags)
-            ],
-            cursor=json.dumps({"fingerprint": request.fingerprint, "attempts": attempts + 1}),
-        )
+        memory, now = Memory.from_cursor(context.cursor), clock()
+        try:
+            memory, settling = _landed(house, memory)
+            if settling:
+                return _skipped(settling, memory)
+            # A clock that was set back must not keep the sensor from looking.
+            if now < memory.next_look <= now + FULL_LOOK_SECONDS:
+                return _skipped("nothing has landed since the last look; the next full look comes shortly", memory)
+            memory = replace(memory, next_look=now + FULL_LOOK_SECONDS)
+            return _tick(house, memory, now, policy, hold_training)
+        except (ButterQuantError, OSError) as error:
+            return _skipped(str(error), replace(memory, next_look=now + FULL_LOOK_SECONDS))
 
     return freshness
+
+
+def _landed(house: House, memory: Memory) -> tuple[Memory, str]:
+    """The memory with the landing folder as it is now, and why it cannot be read yet (empty: it can)."""
+    folder = house.settings.data_dir
+    if folder is None:
+        return memory, ""
+    seen = look(folder)
+    if seen.digest == memory.landing:
+        return memory, ""
+    waits = (
+        f"{folder / seen.newest} has changed since the last look: waiting until it stays the same for "
+        f"{INTERVAL_SECONDS} s (a file that never does, and is no table of the source, belongs in another folder)"
+    )
+    return replace(memory, landing=seen.digest, next_look=0.0), waits
+
+
+def _tick(house: House, memory: Memory, now: float, policy: RetryPolicy, hold_training: bool) -> dg.SensorResult:
+    judged = house.freshness()
+    found = plan(judged)
+    held = waiting_for_retrain(found, judged, house) if hold_training else frozenset()
+    found = without(found, held)
+    if found.nothing_to_do:
+        waits = f"; {', '.join(sorted(held))} wait for a retrain" if held else ""
+        return _skipped(f"everything is current{waits}", replace(memory, tried=()))
+    if house.code_has_changed():
+        return _skipped("the code on disk is newer than the code loaded here: reload the code location", memory)
+    refuse_mere_configuration(found)
+    request = request_of(found, house, judged)
+    tried, step = next_step(memory.tried, request.fingerprint, now, policy)
+    memory = replace(memory, tried=tried)
+    if step == "go":
+        # The run's end is to be followed by a full look at once: it may have found more to do.
+        cursor = replace(memory, next_look=0.0).to_cursor()
+        return dg.SensorResult(run_requests=[run_request(request)], cursor=cursor)
+    return _skipped(_waiting(tried[-1], policy) if step == "wait" else _exhausted(tried[-1]), memory)
+
+
+def run_request(request: Request, tags: dict[str, str] | None = None) -> dg.RunRequest:
+    """The Dagster run of a request."""
+    selection = [asset_key(name) for name in request.assets]
+    return dg.RunRequest(asset_selection=selection, tags={**request.tags, **(tags or {})})
+
+
+def _waiting(attempts: Attempts, policy: RetryPolicy) -> str:
+    due = datetime.fromtimestamp(attempts.due or 0.0, UTC)
+    return (
+        f"attempt {attempts.made} of {policy.attempts} left the same partitions stale; the next comes at "
+        f"{due:%Y-%m-%d %H:%M:%S} UTC, or at once when something changes"
+    )
+
+
+def _exhausted(attempts: Attempts) -> str:
+    return (
+        f"{attempts.made} runs have not cured the same stale partitions; look at the newest failed run "
+        f"(tag {FINGERPRINT_TAG}={attempts.fingerprint}), mend the cause, or launch a run by hand"
+    )
+
+
+def _skipped(reason: str, memory: Memory) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=memory.to_cursor())

@@ -35,6 +35,7 @@ from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Resul
 BARS, IMPLIED, VIX = "market/equity_bars", "market/implied_vols", "market/vix"
 SAMPLES, ANALYSES = "butterfly/vix_samples", "butterfly/analyses"
 FEATURES, LABELS, TRAINING = "butterfly/features", "butterfly/roi_labels", "butterfly/training_set"
+FEEDBACK = "butterfly/feedback_rows"
 MODEL = "butterfly/success_model"
 PUBLISHED, CHAINS = "market/published_vols", "market/option_chains"
 LINEAGE = {"analyses": ANALYSES, "equity_bars": BARS, "implied_vols": IMPLIED, "vix": VIX}
@@ -202,7 +203,7 @@ def training_set(work: Work) -> Result:
     evaluation_contract("butterfly/success_model"),
     model_schemas.SUCCESS_PREDICTIONS,
     model_schemas.CALIBRATION_TABLE,
-    reads=[Window(TRAINING), Window(ANALYSES), Window(FEATURES)],
+    reads=[Window(TRAINING), Window(FEEDBACK), Window(ANALYSES), Window(FEATURES)],
     # The export counts as well: it decides what is published under the version that training names.
     code=[success, onnx_ensemble, model_store],
     config=lambda settings: (settings.training, settings.analysis_in_use, settings.costs),
@@ -219,6 +220,7 @@ def success_model(work: Work) -> Result:
         *work.config,
         data_versions=work.freshness.inputs(MODEL, None),
         code_version=work.freshness.nodes[MODEL].code,
+        feedback=work.read(FEEDBACK),
     )
     store = model_store.ModelStore(work.house.settings.models_location)
     stored = {name.replace(" ", "_").replace("-", "_").lower(): png for name, png in trained.plots.items()}
@@ -238,7 +240,8 @@ def success_model(work: Work) -> Result:
 
 @lake_asset(
     parity_contract("butterfly/success_onnx"),
-    reads=[Window(MODEL), Window(TRAINING)],
+    # Feedback may change the model alone and none of the figures it is judged by.
+    reads=[Window(MODEL), Window(TRAINING), Window(FEEDBACK)],
     code=[success, onnx_ensemble, model_store],
     months=None,
     kinds=frozenset({"onnx", "parquet"}),
@@ -303,9 +306,9 @@ ASSETS: tuple[LakeAsset, ...] = (
     label_report,
     iv_proxy_report,
     training_set,
-    success_model,
-    success_onnx,
 )
+MODEL_ASSETS: tuple[LakeAsset, ...] = (success_model, success_onnx)
+"""They read feedback rows too, so they come after `feedback_assets.ASSETS`."""
 
 
 def implied_of(work: Work) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.butterfly.evaluation import GEOMETRY, MODEL
@@ -21,6 +22,8 @@ from butterquant_assets.learning.reliability import (
     ece_difference_error,
     ece_under_perfect_calibration,
 )
+
+Floats = npt.NDArray[np.float64]
 
 KEYS = ["session", "ticker"]
 ECE_ERRORS = 1.645  # one-sided, 95 %
@@ -58,16 +61,50 @@ def judge(
     ours = _of(predictions, MODEL)
     rival = _of(predictions, GEOMETRY) if stored is None else _of(pd.read_parquet(io.BytesIO(stored)), MODEL)
     rows = truth[[*KEYS, "episode", label]].merge(ours, on=KEYS).merge(rival, on=KEYS, suffixes=("", "_rival"))
-    probabilities = rows[list(PROBABILITIES)].to_numpy(dtype=np.float64)
-    others = rows[[f"{name}_rival" for name in PROBABILITIES]].to_numpy(dtype=np.float64)
-    evidence = (others, probabilities, rows[label].to_numpy().astype(np.int64), rows["episode"].to_numpy())
+    return judge_rows(
+        challenger,
+        rows[list(PROBABILITIES)].to_numpy(dtype=np.float64),
+        rows[[f"{name}_rival" for name in PROBABILITIES]].to_numpy(dtype=np.float64),
+        rows[label].to_numpy().astype(np.int64),
+        rows["episode"].to_numpy(),
+        champion=champion,
+        seed=seed,
+    )
+
+
+def judge_rows(
+    challenger: str,
+    probabilities: Floats,
+    rival: Floats,
+    labels: npt.NDArray[np.int64],
+    episode: npt.NDArray[Any],
+    *,
+    champion: str | None,
+    seed: int,
+) -> Evidence:
+    """Judge a challenger by predictions of the same rows, none of which either model had learnt from.
+
+    Parameters
+    ----------
+    challenger
+        its version
+    probabilities, rival
+        class probabilities of the challenger and of its rival, shape (n, 4) each
+    labels, episode
+        true classes and episodes, shape (n,)
+    champion
+        version in service, the rival; None: then the rival is the geometry baseline
+    seed
+        of the bootstrap
+    """
+    evidence = (rival, probabilities, labels, episode)
     # Rows of an episode share their luck, which moves the calibration error of a flawless model too; and the rival's
     # error is no yardstick to the last digit: worse is what exceeds it by more than the difference's own error.
-    rival_error = expected_calibration_error(others, evidence[2])
-    margin = ECE_ERRORS * ece_difference_error(probabilities, others, evidence[2], evidence[3], seed=seed)
+    rival_error = expected_calibration_error(rival, labels)
+    margin = ECE_ERRORS * ece_difference_error(probabilities, rival, labels, episode, seed=seed)
     limit = max(
         ece_under_perfect_calibration(probabilities, seed=seed),
-        ece_by_chance_in_episodes(probabilities, evidence[2], evidence[3], seed=seed),
+        ece_by_chance_in_episodes(probabilities, labels, episode, seed=seed),
         min(1.0, rival_error + margin),
     )
     if champion is None:

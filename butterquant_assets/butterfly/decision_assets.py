@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +17,14 @@ from butterquant_assets.butterfly import (
     replay,
     scan,
     schemas,
+    stored_models,
     success,
 )
 from butterquant_assets.butterfly import features as feature_module
 from butterquant_assets.butterfly.assets import (
     BAR_COLUMNS,
     BARS,
+    FEEDBACK,
     LOOK_BACK,
     MAX_REJECT_SHARE,
     MODEL,
@@ -33,6 +34,7 @@ from butterquant_assets.butterfly.assets import (
     level_reads,
     vix_of,
 )
+from butterquant_assets.butterfly.update_assets import IN_SERVICE, success_update
 from butterquant_assets.foundation import decision_plots, model_store, warehouse
 from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.errors import LakeError
@@ -103,11 +105,6 @@ def _without_evidence(version: str, reason: str, action: str) -> dict[str, Any]:
     }
 
 
-def _models(store: model_store.ModelStore, version: str) -> Sequence[replay.TimedModel]:
-    files = {path: store.read_file(success.NAME, version, path) for path in store.files(success.NAME, version)}
-    return replay.timed_models(version, store.load_weights(success.NAME, version).training, files)
-
-
 def _last_threshold(store: model_store.ModelStore, version: str) -> float | None:
     threshold: float | None = store.load_card(success.NAME, version)["serving"]["threshold"]["chosen"]
     return threshold
@@ -121,12 +118,12 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
     thresholds = {
         label: model.threshold
         for version in sorted(versions)
-        for model in _models(store, version)
+        for model in stored_models.stored_models(store, version)
         for label in [model.label]
     }
     footer = work.freshness.snapshot.entry(SCAN, work.months[0]).footer
     by_model = decided["track"] != "baseline"
-    base = decided["model_version"].str.partition("@")[0]
+    base = decided["model_version"].str.split("@").str[0]  # a partition of no row has no columns
     return decided.assign(
         expected_roi_training=decided["expected_roi"],
         threshold_document=float(work.config),
@@ -184,7 +181,7 @@ def scan_outcomes(work: Work) -> pd.DataFrame:
 
 @lake_asset(
     model_schemas.SUCCESS_CHAMPION,
-    reads=[Window(MODEL), Window(PREDICTIONS), Window(ONNX), Window(TRAINING)],
+    reads=[Window(MODEL), Window(PREDICTIONS), Window(ONNX), Window(TRAINING), Window(FEEDBACK)],
     code=[challenge, _judge],
     config=lambda settings: settings.training.label,
     months=None,
@@ -212,8 +209,8 @@ def success_champion(work: Work) -> Result:
 
 @lake_asset(
     decision_schemas.TRADE_DECISIONS,
-    reads=[Window(SCAN), Window(MODEL), Window(CHAMPION)],
-    code=[replay, feature_module, _models],
+    reads=[Window(SCAN), Window(MODEL), Window(IN_SERVICE)],
+    code=[replay, stored_models, feature_module, _last_threshold],
     config=lambda settings: settings.decisions,
     months="scan",
     batch=240,
@@ -221,12 +218,13 @@ def success_champion(work: Work) -> Result:
 def trade_decisions(work: Work) -> Result:
     """What each track would trade on each session, by the model of that time, and why."""
     store = model_store.ModelStore(work.house.settings.models_location)
-    champion, newest = str(_facts(work, CHAMPION)["champion"]), str(_facts(work, MODEL)["version"])
-    scanned = work.read(SCAN)
-    rival = _models(store, newest) if champion and newest != champion else []
-    made = replay.replay(
-        scanned, feature_module.build_features(scanned), _models(store, champion or newest), rival, work.config
-    )
+    serving, newest = _facts(work, IN_SERVICE), str(_facts(work, MODEL)["version"])
+    champion, scanned = str(serving["champion"]), work.read(SCAN)
+    # The full training that the update in service started from is no challenger on trial: it was judged, and lost.
+    on_trial = champion and newest not in (champion, serving["parent"])
+    rival = stored_models.stored_models(store, newest) if on_trial else []
+    models = stored_models.stored_models(store, champion or newest)
+    made = replay.replay(scanned, feature_module.build_features(scanned), models, rival, work.config)
     drawn = {}
     if len(made):
         thresholds = {
@@ -274,7 +272,7 @@ def decision_performance(work: Work) -> Result:
 @lake_asset(
     model_schemas.DECISION_RECORDS,
     reads=[Window(DECISIONS), Window(SCAN), Window(OUTCOMES)],
-    code=[replay, _decision_rows],
+    code=[replay, stored_models, _decision_rows],
     config=lambda settings: settings.decisions.threshold_document,
     months="scan",
     batch=1,
@@ -304,6 +302,7 @@ ASSETS: tuple[LakeAsset, ...] = (
     daily_scan,
     scan_outcomes,
     success_champion,
+    success_update,
     trade_decisions,
     decision_performance,
     decision_records,

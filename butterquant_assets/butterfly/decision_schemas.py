@@ -13,7 +13,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from butterquant_assets.butterfly.decisions import PROBABILITIES, ROUTES, STATUSES, SUM_TOLERANCE, TRACKS
-from butterquant_assets.butterfly.feedback import FEEDBACK as FEEDBACK_KIND
+from butterquant_assets.butterfly.lessons import FEEDBACK as FEEDBACK_KIND
 from butterquant_assets.butterfly.performance import ALL, CANDIDATES, QUINTILES
 from butterquant_assets.butterfly.schemas import KEYS, TRAINING_SET, sessions_rule
 from butterquant_assets.foundation.contracts import Contract, Rule

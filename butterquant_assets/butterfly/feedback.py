@@ -1,15 +1,17 @@
-"""What past decisions teach: realised outcomes of trades taken, as training rows of a kind of their own.
+"""What past decisions teach: realised outcomes of trades taken, as training rows of a kind of their own. Pure.
 
-What belongs here: turning decisions and outcomes into rows a training set can take up, each (session, ticker) at most
-once. What does not: training on them. These rows are no random sample: a track chose them, so their class frequencies
-are those of its choices. They therefore carry their kind and a weight, and can be switched off.
+What belongs here: which trades the ledger takes up, and turning trades of the ledger into training rows, each (session,
+ticker) at most once. What does not: training on them (`lessons`, `vintages`), and storing the ledger. These rows are no
+random sample: a track chose them, so their class frequencies are those of its choices. They therefore carry their kind
+and a weight, and can be switched off.
+
+A take looks at outcomes that came to be known after those the take before it looked at, and at no others. So decisions
+that a later model would have made on days gone by never enter: what was decided then is settled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,21 @@ import pandas as pd
 from butterquant_assets.butterfly.decisions import CHALLENGER, CHAMPION, TRACKS
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.labels import ROI_KINDS
-from butterquant_assets.butterfly.performance import KEYS, KNOWN, with_outcomes
+from butterquant_assets.butterfly.lessons import FEEDBACK, KEYS
+from butterquant_assets.butterfly.performance import KNOWN, STILL_OPEN, with_outcomes
 from butterquant_assets.foundation.errors import ConfigError, DataError
 
-SAMPLE, FEEDBACK = KINDS = ("sample", "feedback")
 OUTCOMES = (*(f"roi_{kind}" for kind in ROI_KINDS), *(f"label_{kind}" for kind in ROI_KINDS))
+LEDGER_TYPES: dict[str, str] = {
+    "session": "datetime64[us]",
+    "ticker": "str",
+    "evaluation_session": "datetime64[us]",
+    "tracks": "str",
+    "route": "str",
+    "model_version": "str",
+    "roi_net": "float64",
+}
+"""Columns of trades that a take adds to the ledger, in stored order."""
 FEEDBACK_TYPES: dict[str, str] = {
     "session": "datetime64[us]",
     "ticker": "str",
@@ -37,75 +49,171 @@ FEEDBACK_TYPES: dict[str, str] = {
     "route": "str",
 }
 """Columns of feedback rows in stored order: those of the training set, and where the row comes from."""
+UNUSED_TYPES = {"session": "datetime64[us]", "ticker": "str", "tracks": "str", "reason": "str"}
+"""Columns of trades of the ledger that give no training row."""
+SWITCHED_OFF, NO_WEIGHT, SAMPLED, NOT_ANALYSED = "switched_off", "no_weight", "in_training_set", "not_analysed"
+REJECTED, UNLABELLED = "rejected: ", "unlabelled: "
 
 
 @dataclass(frozen=True)
-class FeedbackRules:
-    """Whether and how decisions become training rows.
+class FeedbackConfig:
+    """Whether and how trades taken become training rows.
 
     Parameters
     ----------
     enabled
-        False: no rows
-    weights
-        weight of a row by the track that took it, 0 or more; tracks left out, or of weight 0, give no rows, and a row
-        several tracks took has the largest of theirs
+        False: nothing is taken, and what was taken is not used
+    ai_weight, baseline_weight, blend_weight
+        weight of a row by the track that took the trade, 0 or more, where a row of the sample has 1; a row several
+        tracks took has the largest of theirs, one of weight 0 is not used
     """
 
     enabled: bool = True
-    weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(TRACKS, 1.0)))
+    ai_weight: float = 1.0
+    baseline_weight: float = 1.0
+    blend_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.weights) - set(TRACKS))
-        if unknown:
-            raise ConfigError(f"feedback weights name {', '.join(unknown)}; the tracks are {', '.join(TRACKS)}")
         bad = {track: weight for track, weight in self.weights.items() if not 0.0 <= weight < np.inf}
         if bad:
             raise ConfigError(f"feedback weights are {bad}; each must be a number of 0 or more")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight by track."""
+        return {track: getattr(self, f"{track}_weight") for track in TRACKS}
+
 
 @dataclass(frozen=True)
-class FeedbackRows:
-    """Training rows from decisions, and where all other decisions went.
+class Taking:
+    """What a take adds to the ledger, and where all other trades went.
 
     Parameters
     ----------
     rows
-        columns of `FEEDBACK_TYPES`, sorted by session and ticker
+        columns of `LEDGER_TYPES`, sorted by session and ticker
     facts
-        ``taken`` (session, ticker) and how many of them were ``added``, ``already`` in the training set, without an
-        outcome (by reason, under ``unlabelled``), or ``without_features``; these add up
+        ``trades`` (session, ticker) entered by the day, and how many of them were ``added``, ``in_ledger`` or
+        ``in_training_set`` already, ``settled`` (their outcome was known at an earlier take, which decided without
+        them), or without an outcome (by reason, under ``unlabelled``); these add up
     """
 
     rows: pd.DataFrame
     facts: dict[str, Any]
 
 
-def feedback_rows(
+@dataclass(frozen=True)
+class FeedbackRows:
+    """Training rows from trades of the ledger, and the trades that give none.
+
+    Parameters
+    ----------
+    rows
+        columns of `FEEDBACK_TYPES`, sorted by session and ticker
+    unused
+        columns of `UNUSED_TYPES`, sorted alike; with `rows` they are all trades of the ledger
+    """
+
+    rows: pd.DataFrame
+    unused: pd.DataFrame
+
+
+def take(
     decisions: pd.DataFrame,
     outcomes: pd.DataFrame,
-    features: pd.DataFrame,
-    already: pd.DataFrame,
+    sampled: pd.DataFrame,
+    ledger: pd.DataFrame,
     *,
-    as_of: str | pd.Timestamp,
-    rules: FeedbackRules | None = None,
-) -> FeedbackRows:
-    """Realised outcomes of trades taken, as training rows.
+    after: pd.Timestamp | None,
+    as_of: pd.Timestamp,
+) -> Taking:
+    """Trades taken whose outcome came to be known since the last take.
 
     Parameters
     ----------
     decisions
-        columns session, ticker, track, route, selected
+        columns session, ticker, track, route, model_version, selected
     outcomes
         columns of `schemas.ROI_LABELS` that `labels` gives: session, ticker, evaluation_session, roi_*, label_*,
         missing_reason
-    features
-        session, ticker, stratum, episode and the 23 features, one row per (session, ticker)
-    already
-        session and ticker of rows that the training set holds: none of them is added again
+    sampled, ledger
+        session and ticker of rows of the training set and of the ledger: none of them is added again
+    after
+        outcomes evaluated up to this session are settled; None before the first take
     as_of
-        outcomes evaluated later are not looked at
-    rules
+        outcomes evaluated later are not looked at, nor decisions made later
+
+    Returns
+    -------
+    Taking
+
+    Raises
+    ------
+    DataError
+        if outcomes are repeated, or one is known in part, or two models decided about one trade.
+    """
+    joined = with_outcomes(_trades(decisions), outcomes, as_of=as_of)
+    known = (joined["outcome"] == KNOWN).to_numpy()
+    settled = known & (joined["evaluation_session"] <= after).to_numpy() if after is not None else ~known & False
+    in_ledger = _among(joined, ledger)
+    in_sample = _among(joined, sampled) & ~in_ledger
+    fresh = known & ~in_ledger & ~in_sample & ~settled
+    unlabelled = joined.loc[~known & ~in_ledger & ~in_sample, "outcome"].value_counts().sort_index()
+    rows = joined.loc[fresh, list(LEDGER_TYPES)].astype(LEDGER_TYPES)
+    facts = {
+        "trades": len(joined),
+        "added": int(fresh.sum()),
+        "in_ledger": int(in_ledger.sum()),
+        "in_training_set": int(in_sample.sum()),
+        "settled": int((settled & ~in_ledger & ~in_sample).sum()),
+        "unlabelled": {str(reason): int(count) for reason, count in unlabelled.items()},
+    }
+    return Taking(rows.sort_values(list(KEYS), kind="stable").reset_index(drop=True), facts)
+
+
+def complete_until(decisions: pd.DataFrame, outcomes: pd.DataFrame, as_of: pd.Timestamp) -> pd.Timestamp:
+    """Last day, `as_of` at most, up to which decisions and outcomes are all there.
+
+    A take settles the days it looked at for ever, so it must not look at days whose outcomes, or the decisions they
+    belong to, have still to be brought up to date.
+
+    Parameters
+    ----------
+    decisions
+        column session
+    outcomes
+        columns session, evaluation_session, missing_reason
+    as_of
+        as far as the data reaches
+    """
+    undecided = (outcomes["session"] > decisions["session"].max()) if len(decisions) else True
+    missing = outcomes.loc[undecided | (outcomes["missing_reason"] == STILL_OPEN), "evaluation_session"]
+    return as_of if missing.empty else min(as_of, missing.min() - pd.Timedelta(days=1))
+
+
+def feedback_rows(
+    ledger: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    features: pd.DataFrame,
+    rejects: pd.DataFrame,
+    sampled: pd.DataFrame,
+    config: FeedbackConfig,
+) -> FeedbackRows:
+    """Trades of the ledger as training rows.
+
+    Parameters
+    ----------
+    ledger
+        columns session, ticker, tracks, route
+    outcomes
+        columns of `schemas.ROI_LABELS`, of the trades that could be analysed
+    features
+        session, ticker, stratum, episode and the 23 features, of the same trades
+    rejects
+        session, ticker, reason of trades whose analysis was rejected
+    sampled
+        session and ticker of the rows of the training set: none of them is added again
+    config
         switch and weights
 
     Returns
@@ -115,68 +223,95 @@ def feedback_rows(
     Raises
     ------
     DataError
-        if outcomes or features are repeated, or an outcome is known in part.
+        if outcomes, features or rejects are repeated, or an outcome is known in part.
     """
-    settings = rules or FeedbackRules()
-    taken = _taken(decisions, settings)
-    joined = with_outcomes(taken, outcomes, as_of=as_of)
-    held = pd.MultiIndex.from_frame(joined[list(KEYS)]).isin(pd.MultiIndex.from_frame(already[list(KEYS)]))
-    known = (joined["outcome"] == KNOWN).to_numpy()
-    fresh = joined[known & ~held].drop(columns=["roi_mark", "roi_net", "label_mark", "outcome"])
-    rows = fresh.merge(outcomes[[*KEYS, *OUTCOMES]], on=list(KEYS), validate="one_to_one")
+    for name, table in (("outcomes", outcomes), ("features", features), ("rejects", rejects)):
+        if table.duplicated(list(KEYS)).any():
+            raise DataError(
+                f"{table.duplicated(list(KEYS)).sum()} {name} are repeated; give one per session and ticker"
+            )
+    trades = ledger[[*KEYS, "tracks", "route"]]
+    trades = trades.merge(rejects[[*KEYS, "reason"]], on=list(KEYS), how="left")
+    trades = trades.merge(
+        outcomes[[*KEYS, "evaluation_session", "missing_reason", *OUTCOMES]], on=list(KEYS), how="left"
+    )
+    trades = trades.merge(features[[*KEYS, "stratum", "episode", *FEATURES]], on=list(KEYS), how="left")
+    weight = weights_of(trades["tracks"], config)
+    reason = np.select(
+        [
+            np.full(len(trades), not config.enabled),
+            _among(trades, sampled),
+            weight == 0.0,
+            trades["reason"].notna(),
+            trades["missing_reason"].isna() | trades["stratum"].isna(),
+            trades["missing_reason"] != "",
+        ],
+        [
+            SWITCHED_OFF,
+            SAMPLED,
+            NO_WEIGHT,
+            REJECTED + trades["reason"].fillna("").astype(object),
+            NOT_ANALYSED,
+            UNLABELLED + trades["missing_reason"].fillna("").astype(object),
+        ],
+        default="",
+    )
+    used = reason == ""
+    rows = trades[used].assign(kind=FEEDBACK, weight=weight[used])
     _need_complete(rows)
-    if features.duplicated(list(KEYS)).any():
-        raise DataError(f"{features.duplicated(list(KEYS)).sum()} feature rows are repeated; give one per key")
-    rows = rows.merge(features[[*KEYS, "stratum", "episode", *FEATURES]], on=list(KEYS))
-    unlabelled = joined.loc[~known & ~held, "outcome"].value_counts().sort_index()
-    facts = {
-        "enabled": settings.enabled,
-        "taken": len(joined),
-        "added": len(rows),
-        "already": int(held.sum()),
-        "unlabelled": {str(reason): int(count) for reason, count in unlabelled.items()},
-        "without_features": len(fresh) - len(rows),
-    }
-    typed = rows.assign(kind=FEEDBACK)[list(FEEDBACK_TYPES)].astype(FEEDBACK_TYPES)
-    return FeedbackRows(typed.sort_values(list(KEYS), kind="stable").reset_index(drop=True), facts)
+    unused = trades.loc[~used, [*KEYS, "tracks"]].assign(reason=reason[~used])
+    return FeedbackRows(_arranged(rows, FEEDBACK_TYPES), _arranged(unused, UNUSED_TYPES))
 
 
-def with_feedback(training_set: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
-    """The training set followed by its feedback rows, with ``kind`` and ``weight`` (1 for samples), sorted by key.
+def weights_of(tracks: pd.Series, config: FeedbackConfig) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Largest weight of the tracks that took each trade, shape (n,).
 
     Parameters
     ----------
-    training_set
-        columns of `schemas.TRAINING_SET`
-    feedback
-        columns of `FEEDBACK_TYPES`
-
-    Returns
-    -------
-    DataFrame, columns of `training_set`, then kind and weight
+    tracks
+        names separated by commas, shape (n,)
+    config
+        weights
 
     Raises
     ------
     DataError
-        if a feedback row is in the training set already.
+        if a track is unknown.
     """
-    columns = [*training_set.columns, "kind", "weight"]
-    together = pd.concat([training_set.assign(kind=SAMPLE, weight=1.0)[columns], feedback[columns]], ignore_index=True)
-    repeated = int(together.duplicated(list(KEYS)).sum())
-    if repeated:
-        raise DataError(f"{repeated} feedback rows are in the training set already; pass it to feedback_rows first")
-    return together.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
+    known = config.weights
+    unknown = sorted({name for text in tracks.unique() for name in text.split(",")} - set(known))
+    if unknown:
+        raise DataError(f"the ledger names the tracks {', '.join(unknown)}; there are {', '.join(known)}")
+    return np.array([max(known[name] for name in text.split(",")) for text in tracks], dtype=np.float64)
 
 
-def _taken(decisions: pd.DataFrame, rules: FeedbackRules) -> pd.DataFrame:
-    """One row per (session, ticker) that a weighted track took, with its weight, tracks and route."""
-    weight = decisions["track"].map(dict(rules.weights)).fillna(0.0).to_numpy(dtype=np.float64)
-    use = decisions["selected"].to_numpy(dtype=bool) & (weight > 0) & rules.enabled
-    rows = decisions[use].assign(weight=weight[use], challenged=(decisions.loc[use, "route"] == CHALLENGER))
+def _trades(decisions: pd.DataFrame) -> pd.DataFrame:
+    """One row per (session, ticker) that some track took, with its tracks, route and model."""
+    chosen = decisions[decisions["selected"].to_numpy(dtype=bool)]
+    rows = chosen.assign(challenged=chosen["route"] == CHALLENGER)
     grouped = rows.sort_values([*KEYS, "track"], kind="stable").groupby(list(KEYS), sort=True)
-    found = grouped.agg(weight=("weight", "max"), tracks=("track", ",".join), challenged=("challenged", "any"))
+    found = grouped.agg(
+        tracks=("track", ",".join),
+        challenged=("challenged", "any"),
+        model_version=("model_version", "first"),
+        models=("model_version", "nunique"),
+    )
+    if (found["models"] != 1).any():
+        session, ticker = found.index[found["models"] != 1][0]
+        raise DataError(f"several models decided about {ticker} on {session:%Y-%m-%d}; rebuild the decisions")
     found["route"] = np.where(found.pop("challenged").to_numpy(dtype=bool), CHALLENGER, CHAMPION)
-    return found.reset_index()
+    return found.drop(columns="models").reset_index()
+
+
+def _among(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    keys = pd.MultiIndex.from_frame(rows[list(KEYS)])
+    found: np.ndarray[Any, np.dtype[np.bool_]] = keys.isin(pd.MultiIndex.from_frame(others[list(KEYS)]))
+    return found
+
+
+def _arranged(rows: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+    typed: pd.DataFrame = rows[list(types)].astype(types)
+    return typed.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
 
 
 def _need_complete(rows: pd.DataFrame) -> None:

@@ -1,14 +1,15 @@
 """Decisions on a scan by the models of their time. Pure.
 
 A session is decided by the newest vintage whose boundary lies on or before it, so no model sees its own future: the
-last vintage, which has learnt from all data, decides only on sessions after it. What belongs here: which vintage
-decides what. What does not: the rules (`decisions`).
+last vintage, which has learnt from all data, decides only on sessions after it. An update (`update`) has a model for
+each of its weeks; before the first, the vintages it started from decide. What belongs here: which model decides what.
+What does not: the rules (`decisions`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,27 @@ import pandas as pd
 from butterquant_assets.butterfly import decisions, success
 from butterquant_assets.butterfly.decisions import DecisionRules, ModelView
 from butterquant_assets.butterfly.features import FEATURES
+from butterquant_assets.butterfly.geometry import N_CLASSES
+from butterquant_assets.learning import ensemble as ensemble_files
 from butterquant_assets.learning.ensemble import Ensemble
 
 Floats = npt.NDArray[np.float64]
 
+WEEKS = "weeks"
+"""Where an update keeps what its weeks' models have beyond their vintages: ``weeks/<first day>/...``."""
+
 
 @dataclass(frozen=True, eq=False)
 class TimedModel:
-    """A vintage with what its decisions need.
+    """A vintage, or an update's model of one week, with what its decisions need.
 
     Parameters
     ----------
     first
         first day it may decide on
     label
-        ``<version>@<YYYY-MM>``, or the version alone for the last vintage, which is the version itself
+        ``<version>@<YYYY-MM>``, of an update's week ``<version>@<YYYY-MM-DD>``, or the version alone for the last one,
+        which is the version itself
     ensemble
         the model
     class_values
@@ -79,6 +86,73 @@ def timed_models(version: str, training: Mapping[str, Any], files: Mapping[str, 
     return models
 
 
+def parent_of(record: Mapping[str, Any]) -> str | None:
+    """Version of the full training that an update started from, by its training record or its card; else None."""
+    update = record["training"].get("update")
+    return None if update is None else str(update["parent"])
+
+
+def updated_models(
+    version: str,
+    training: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    parent: Sequence[TimedModel],
+    parent_files: Mapping[str, bytes],
+) -> list[TimedModel]:
+    """Models of a stored update, in time order: the vintages of its parent, then a model for each of its weeks.
+
+    Parameters
+    ----------
+    version, training, files
+        of the update: its version, training record, and files by path
+    parent
+        vintages of the full training it started from
+    parent_files
+        files of that one
+    """
+    months = {str(model.first.astype("datetime64[M]")): model for model in parent}
+    weeks = training["splits"][WEEKS]
+    begin = next(number for number, week in enumerate(weeks) if week["updated"])
+    first = np.datetime64(weeks[begin]["first"], "D")
+    models = [model for model in parent if model.first < first]
+    for number, week in enumerate(weeks[begin:], begin):
+        vintage = replace(months[week["vintage"]], first=np.datetime64(week["first"], "D"))
+        if not week["updated"]:
+            models.append(vintage)
+        elif number == len(weeks) - 1:
+            models.append(replace(vintage, label=version, ensemble=success.restore(files)))
+        else:
+            stored = _under(vintage_folder(week["vintage"], parent), parent_files)
+            stored |= _under(f"{WEEKS}/{week['first']}/", files)
+            ensemble = ensemble_files.from_files(stored)
+            models.append(replace(vintage, label=f"{version}@{week['first']}", ensemble=ensemble))
+    return models
+
+
+def vintage_folder(month: str, parent: Sequence[TimedModel]) -> str:
+    """Where a full training keeps the vintage of that month."""
+    last = str(parent[-1].first.astype("datetime64[M]"))
+    return "ensemble/" if month == last else f"vintages/{month}/"
+
+
+def predict_at_the_time(models: Sequence[TimedModel], rows: pd.DataFrame) -> Floats:
+    """Class probabilities of each row by the newest model of its time, shape (n, 4); NaN before the first model.
+
+    Parameters
+    ----------
+    models
+        in time order
+    rows
+        session and the 23 features
+    """
+    X = rows[list(FEATURES)].to_numpy(dtype=np.float64)
+    eras = era(models, rows["session"].to_numpy().astype("datetime64[D]"))
+    found = np.full((len(rows), N_CLASSES), np.nan)
+    for number in np.unique(eras[eras >= 0]):
+        found[eras == number] = models[number].ensemble.predict(X[eras == number])
+    return found
+
+
 def replay(
     scan: pd.DataFrame,
     features: pd.DataFrame,
@@ -108,7 +182,7 @@ def replay(
     keys = ["session", "ticker"]
     rows = scan[[*keys, "total_score"]].merge(features[[*keys, *FEATURES]], on=keys, validate="one_to_one")
     entry = rows["session"].to_numpy().astype("datetime64[D]")
-    eras = [_era(models, entry) for models in (champion, challenger)]
+    eras = [era(models, entry) for models in (champion, challenger)]
     parts = []
     for ours, theirs in sorted({(int(a), int(b)) for a, b in zip(*eras, strict=True) if a >= 0}):
         inside = rows[(eras[0] == ours) & (eras[1] == theirs)]
@@ -121,11 +195,15 @@ def replay(
     return whole.sort_values([*keys, "track"], kind="stable").reset_index(drop=True)
 
 
-def _era(models: Sequence[TimedModel], entry: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
-    """Number of the newest model that may decide on each day; -1: none."""
+def era(models: Sequence[TimedModel], entry: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
+    """Number of the newest model that may decide on each day, shape (n,); -1: none."""
     firsts = np.array([model.first for model in models], dtype="datetime64[D]")
     found: npt.NDArray[np.int64] = np.searchsorted(firsts, entry, side="right").astype(np.int64) - 1
     return found
+
+
+def _under(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
 
 
 def _view(model: TimedModel, rows: pd.DataFrame) -> ModelView:

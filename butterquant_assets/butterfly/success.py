@@ -135,6 +135,7 @@ def train_and_judge(
     *,
     data_versions: Mapping[str, str],
     code_version: str,
+    feedback: pd.DataFrame | None = None,
 ) -> TrainedSuccess:
     """Train every vintage and judge their out-of-sample predictions beside every baseline.
 
@@ -148,17 +149,20 @@ def train_and_judge(
         configuration in use
     data_versions, code_version
         for the card and the version
+    feedback
+        columns of `feedback.FEEDBACK_TYPES`: members learn from these rows as well. Nothing is judged on them, because
+        tracks chose them; an empty table gives what none gives, byte for byte
 
     Raises
     ------
     DataError
-        if there are fewer rows or episodes than the configuration demands.
+        if there are fewer rows or episodes than the configuration demands, or a feedback row is in the training set.
     ConfigError
         if the label is none of the four.
     """
     if config.label not in LABEL_MEANINGS:
         raise ConfigError(f"training.label {config.label!r} is no label; use one of {', '.join(LABEL_MEANINGS)}")
-    walk = train_vintages(training_set, analyses, features, config, costs)
+    walk = train_vintages(training_set, analyses, features, config, costs, feedback)
     folds = [vintage.fold for vintage in walk.vintages[:-1]]
     predictions = walk.predictions | evaluation.baseline_predictions(
         training_set, analyses, folds, label=config.label, features=FEATURES, costs=costs
@@ -183,6 +187,8 @@ def train_and_judge(
     matrix = metrics.confusion_matrix(predictions[evaluation.MODEL][walk.tested].argmax(axis=1), truth)
     record = _record(walk, training_set, config, analysis, costs, matrix, verdict.to_json(), serving, [*past, chosen])
     record |= {"data_versions": dict(data_versions), "code_version": code_version}
+    if feedback is not None and len(feedback):
+        record["training"] |= {"feedback": _feedback_facts(feedback, walk)}
     outlook = success_report.look(
         success_report.Findings(
             walk,
@@ -220,6 +226,7 @@ def train_and_judge(
             "calibration_guarantee": outlook.guarantee,
             "threshold": chosen.reason,
             "student_divergence_nats": round(walk.student_error, 6),
+            "feedback_rows": walk.final.feedback,
             "seed": config.seed,
         },
         plots=outlook.plots,
@@ -371,6 +378,16 @@ def _record(
         }
     )
     return record
+
+
+def _feedback_facts(feedback: pd.DataFrame, walk: Walk) -> dict[str, Any]:
+    """Feedback rows in the final vintage and in each, and how much they weigh; the sample's rows weigh 1 each."""
+    return {
+        "rows": len(feedback),
+        "weight": float(feedback["weight"].sum()),
+        "rows_by_tracks": {str(t): int(n) for t, n in feedback["tracks"].value_counts().sort_index().items()},
+        "rows_by_vintage": {vintage.name: vintage.feedback for vintage in walk.vintages},
+    }
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, Any]:

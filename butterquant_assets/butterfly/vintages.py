@@ -4,6 +4,10 @@ A vintage is an ensemble whose base is the *geometry student*, a small network t
 from the 23 features. Members learn only what lies beyond it, so where there is nothing to find they add nothing. What
 belongs here: training vintages fold by fold, each on what was known at its boundary, and the predictions they make out
 of sample. What does not: judging those predictions (`success`).
+
+Members may learn from feedback rows besides the sample. Tracks chose these rows by their features, never by their
+outcomes, so the class probabilities given the features are those of the sample, while overall frequencies are not:
+folds, ensemble weights, calibration and predictions rest on the sample alone.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import pandas as pd
 from butterquant_assets.butterfly.config import CostConfig, TrainingConfig
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.geometry import N_CLASSES, geometry_probabilities
+from butterquant_assets.butterfly.lessons import with_feedback
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.learning.calibration import ChosenCalibrator, choose_calibrator
 from butterquant_assets.learning.ensemble import BASE, Ensemble, fit_weights
@@ -54,12 +59,15 @@ class Vintage:
     weighed_on
         out-of-fold rows that weights and calibrator rest on; without enough of them the members have equal weights
         and nothing is calibrated
+    feedback
+        feedback rows whose outcome was known at the boundary, with the embargo to spare
     """
 
     fold: Fold
     ensemble: Ensemble
     calibration: ChosenCalibrator
     weighed_on: int
+    feedback: int = 0
 
     @property
     def name(self) -> str:
@@ -101,6 +109,7 @@ def train_vintages(
     features: pd.DataFrame,
     config: TrainingConfig,
     costs: CostConfig,
+    feedback: pd.DataFrame | None = None,
 ) -> Walk:
     """Train every vintage.
 
@@ -114,13 +123,16 @@ def train_vintages(
         session, ticker and the 23 features of the same analyses; the student learns from all that have them
     config, costs
         configuration in use
+    feedback
+        columns of `feedback.FEEDBACK_TYPES`: rows that members learn from as well, once their outcome is known
 
     Raises
     ------
     DataError
-        if there are fewer rows or episodes than the configuration demands.
+        if there are fewer rows or episodes than the configuration demands, or a feedback row is in the training set.
     """
     data = _arrays(training_set, analyses, features, config, costs)
+    lessons = _lessons(training_set, feedback, config)
     folds = walk_forward(
         data.entry,
         data.leave,
@@ -130,20 +142,21 @@ def train_vintages(
         embargo_days=config.embargo_days,
         episode=data.episode,
     )
-    last = final_fold(data.entry, data.leave, embargo_days=config.embargo_days)
+    last = _last_fold(lessons, len(data.y), config)
     names = ["model", "pool", BASE, *config.members]
     predictions = {name: np.full((len(data.y), N_CLASSES), np.nan) for name in names}
     vintages, errors = [], []
     for number, fold in enumerate([*folds, last]):
         known = out_of_fold_before([*folds, last], number)
         student = train_student(data, fold.boundary, config)
+        taught = lessons.known_by(fold.boundary, config.embargo_days)
         # Only the rows of the fold: which later rows there are must not even move a rounding.
-        base = np.full((len(data.y), N_CLASSES), np.nan)
-        base[fold.train] = predict_member(student, data.X[fold.train])
-        members = {kind: _train_member(kind, data, fold, base, config) for kind in config.members}
+        base = np.full((len(lessons.y), N_CLASSES), np.nan)
+        base[taught] = predict_member(student, lessons.X[taught])
+        members = {kind: _train_member(kind, lessons, taught, base, config) for kind in config.members}
         weights, calibration = _combine(predictions, data, known, config)
         ensemble = Ensemble(student, members, weights, calibration.calibrator)
-        vintages.append(Vintage(fold, ensemble, calibration, int(known.sum())))
+        vintages.append(Vintage(fold, ensemble, calibration, int(known.sum()), int(taught[len(data.y) :].sum())))
         if fold.test.any():
             parts = ensemble.predict_parts(data.X[fold.test], unused=True)
             pool = ensemble.blend(parts)
@@ -203,6 +216,39 @@ def _arrays(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Lessons:
+    """Rows that members may learn from: the sample in its order, then the feedback rows."""
+
+    X: Floats
+    y: npt.NDArray[np.int64]
+    weight: Floats
+    entry: npt.NDArray[np.datetime64]
+    leave: npt.NDArray[np.datetime64]
+
+    def known_by(self, boundary: np.datetime64, embargo_days: int) -> Mask:
+        """Rows whose outcome was known at the boundary, with the embargo to spare, shape (n,): a fold's own rule."""
+        known: Mask = self.leave < boundary - np.timedelta64(embargo_days, "D")
+        return known
+
+
+def _lessons(training_set: pd.DataFrame, feedback: pd.DataFrame | None, config: TrainingConfig) -> _Lessons:
+    rows = training_set if feedback is None else with_feedback(training_set, feedback)
+    return _Lessons(
+        X=rows[list(FEATURES)].to_numpy(dtype=np.float64),
+        y=rows[config.label].to_numpy().astype(np.int64),
+        weight=_weights(rows),
+        entry=rows["session"].to_numpy().astype("datetime64[D]"),
+        leave=rows["evaluation_session"].to_numpy().astype("datetime64[D]"),
+    )
+
+
+def _last_fold(lessons: _Lessons, samples: int, config: TrainingConfig) -> Fold:
+    """The fold that learns from every row, over the rows of the sample; feedback rows too had left at its boundary."""
+    last = final_fold(lessons.entry, lessons.leave, embargo_days=config.embargo_days)
+    return Fold(last.boundary, last.train[:samples], last.test[:samples], last.purged[:samples])
+
+
 def train_student(data: _Data, boundary: np.datetime64, config: TrainingConfig) -> TrainedMember:
     """A network that gives the geometry baseline from the 23 features, taught on analyses before the boundary.
 
@@ -228,8 +274,8 @@ def train_student(data: _Data, boundary: np.datetime64, config: TrainingConfig) 
     )
 
 
-def _train_member(kind: str, data: _Data, fold: Fold, base: Floats, config: TrainingConfig) -> TrainedMember:
-    fit, check = inner_split(data.entry, data.leave, fold.train, config.validation_share, config.embargo_days)
+def _train_member(kind: str, data: _Lessons, taught: Mask, base: Floats, config: TrainingConfig) -> TrainedMember:
+    fit, check = inner_split(data.entry, data.leave, taught, config.validation_share, config.embargo_days)
     return train_member(
         kind,
         data.X[fit],

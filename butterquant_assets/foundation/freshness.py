@@ -92,10 +92,12 @@ class Held:
 
 @dataclass
 class Snapshot:
-    """Everything the decision needs: what lies in the lake, and what the source holds now."""
+    """Everything the decision needs: what lies in the lake, and what the source and the ledgers hold now."""
 
     held: dict[str, dict[Key, Held]] = field(default_factory=dict)
-    source: dict[str, dict[str, str]] = field(default_factory=dict)  # dataset -> month -> fingerprint
+    source: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # dataset -> month, or part of a ledger -> fingerprint
 
     def entry(self, asset: str, key: Key) -> Held:
         """What lies there; an empty `Held` for nothing."""

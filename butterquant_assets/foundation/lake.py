@@ -1,21 +1,26 @@
 """The lake: Parquet files by asset and partition, each carrying in its footer where it came from.
 
 `lake/<group>/<asset>/<partition>.parquet`, or `lake/<group>/<asset>.parquet` for an unpartitioned asset, on a local
-path or any fsspec URL. A file appears whole or not at all. A frame that failed its contract goes to
-`_quarantine/...` beside the lake files and leaves the last good file where it is. Nothing is pickled.
+path or any fsspec URL (``s3://bucket/prefix``). A file appears whole or not at all. A frame that failed its contract
+goes to `_quarantine/...` beside the lake files and leaves the last good file where it is. A published file that turns
+out to be damaged when it is read goes to `_damaged/...`, so that it counts as missing and is made again. Nothing is
+pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import numpy as np
@@ -24,11 +29,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from butterquant_assets.foundation.contracts import Verdict
-from butterquant_assets.foundation.errors import DamagedFileError, LakeError
+from butterquant_assets.foundation.errors import ConfigError, DamagedFileError, LakeError
 from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
 
 FOOTER_KEY = b"butterquant"
 DIGEST_BYTES = 12
+QUARANTINE, DAMAGED = "_quarantine", "_damaged"
+# Bytes at the end of a file in which its metadata is looked for first.
+USUAL_METADATA = 65_536
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,33 @@ def combine(parts: Iterable[str]) -> str:
     return state.hexdigest()
 
 
+@dataclass(frozen=True)
+class LakeFile:
+    """One file of a lake as a listing shows it, unread.
+
+    Parameters
+    ----------
+    path
+        inside the file system
+    area
+        empty for a published file, else ``_quarantine`` or ``_damaged``
+    asset, partition
+        what it holds; the asset is empty for a file that is none of the lake's
+    temporary
+        whether it is a writer's unfinished file
+    bytes, modified
+        size, and time of its last change (UTC)
+    """
+
+    path: str
+    area: str
+    asset: str
+    partition: str | None
+    temporary: bool
+    bytes: int
+    modified: datetime
+
+
 class Lake:
     """Parquet files by asset and partition.
 
@@ -148,24 +183,43 @@ class Lake:
     ----------
     location
         local path or fsspec URL of the folder that holds the files
+
+    Notes
+    -----
+    Credentials and endpoint of an object store come from its own environment variables (``AWS_ACCESS_KEY_ID``,
+    ``AWS_ENDPOINT_URL`` ...), which fsspec and its drivers read; they never stand in the URL.
     """
 
     def __init__(self, location: str | Path) -> None:
         self.location = str(location)
         # What may be shown: an URL can carry a password.
         self.shown = re.sub(r"//[^/@]*@", "//", self.location)
-        self._fs, self._root = fsspec.core.url_to_fs(self.location)
+        # Other processes write too: a listing that was remembered would hide what they did.
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.location, use_listings_cache=False)
+        except ImportError as error:
+            raise ConfigError(f"the lake at {self.shown} needs a package that is not installed: {error}") from error
         self._local = "file" in _protocols(self._fs)
+        self._faults: tuple[type[Exception], ...] = (OSError, *_driver_faults(self._fs))
 
     def path(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> str:
         """Where the file of `asset` (``group/name``) and `partition` lies, inside the file system."""
-        area = f"{self._root.rstrip('/')}" + ("/_quarantine" if quarantine else "")
+        return self._path(QUARANTINE if quarantine else "", asset, partition)
+
+    def _path(self, area: str, asset: str, partition: str | None) -> str:
+        area = f"{self._root.rstrip('/')}" + (f"/{area}" if area else "")
         return f"{area}/{asset}.parquet" if partition is None else f"{area}/{asset}/{partition}.parquet"
 
     # -- writing
 
     def write(self, asset: str, partition: str | None, frame: pd.DataFrame, footer: Footer) -> None:
-        """Publish a frame: the file appears whole or not at all, and its quarantined predecessor goes."""
+        """Publish a frame: the file appears whole or not at all, and its quarantined predecessor goes.
+
+        Raises
+        ------
+        LakeError
+            if it could not be written (disk full, store not reachable); the former file is then unchanged.
+        """
         self._put(self.path(asset, partition), _to_parquet(frame, footer))
         self.release(asset, partition)
 
@@ -181,20 +235,36 @@ class Lake:
         """Remove what a killed writer left behind; returns how many files."""
         return sweep_temporaries(Path(self._root)) if self._local and Path(self._root).is_dir() else 0
 
+    def remove(self, file: LakeFile) -> None:
+        """Remove one file of a listing; nothing happens where it is gone already."""
+        with self._reaching(file.path):
+            self._remove(file.path)
+
     # -- reading
+
+    def files(self) -> list[LakeFile]:
+        """Every file under the lake's folder, by path."""
+        with self._reaching(self._root):
+            listing = self._fs.find(self._root, detail=True) if self._fs.isdir(self._root) else {}
+        start = len(self._root.rstrip("/")) + 1
+        return [_listed(str(path), str(path)[start:], detail) for path, detail in sorted(listing.items())]
 
     def partitions(self, asset: str, *, quarantine: bool = False) -> list[str]:
         """Partition keys of `asset` that have a file, ascending."""
         folder = self.path(asset, "_", quarantine=quarantine).rsplit("/", 1)[0]
-        if not self._fs.isdir(folder):
-            return []
-        self._fs.invalidate_cache(folder)
-        names = (str(entry).rsplit("/", 1)[-1] for entry in self._fs.ls(folder, detail=False))
+        with self._reaching(folder):
+            try:
+                listing = self._fs.ls(folder, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        names = (str(entry).rsplit("/", 1)[-1] for entry in listing)
         return sorted(n.removesuffix(".parquet") for n in names if n.endswith(".parquet") and not n.startswith("."))
 
     def exists(self, asset: str, partition: str | None = None) -> bool:
         """Whether a published file is there."""
-        return bool(self._fs.isfile(self.path(asset, partition)))
+        path = self.path(asset, partition)
+        with self._reaching(path):
+            return bool(self._fs.isfile(path))
 
     def footer(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> Footer | None:
         """Provenance of one file, or None where there is none.
@@ -206,7 +276,7 @@ class Lake:
         """
         path = self.path(asset, partition, quarantine=quarantine)
         try:
-            with self._fs.open(path, "rb") as file:
+            with self._opened(path, end_only=True) as file:
                 metadata = pq.read_metadata(file).metadata or {}
         except FileNotFoundError:
             return None
@@ -234,14 +304,15 @@ class Lake:
         Raises
         ------
         LakeError
-            if a file cannot be read, or an unpartitioned file is missing.
+            if a file cannot be read, or an unpartitioned file is missing. A published file that is damaged is set
+            aside first: it is missing from then on, and the next run makes it again.
         """
+        area = QUARANTINE if quarantine else ""
         if partitions is None:
-            single: pd.DataFrame = self._table(self.path(asset, quarantine=quarantine), columns).to_pandas()
+            single: pd.DataFrame = self._table(area, asset, None, columns).to_pandas()
             return single
         present = set(self.partitions(asset, quarantine=quarantine))
-        paths = [self.path(asset, key, quarantine=quarantine) for key in partitions if key in present]
-        tables = [self._table(path, columns) for path in paths]
+        tables = [self._table(area, asset, key, columns) for key in partitions if key in present]
         if not tables:
             raise LakeError(
                 f"{asset} has no file for {_span(partitions)} under {self.shown}: materialise it first "
@@ -251,31 +322,110 @@ class Lake:
         frame: pd.DataFrame = pa.concat_tables([t.replace_schema_metadata(metadata) for t in tables]).to_pandas()
         return frame
 
-    def _table(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+    def _table(self, area: str, asset: str, partition: str | None, columns: Sequence[str] | None) -> pa.Table:
+        path = self._path(area, asset, partition)
         try:
-            with self._fs.open(path, "rb") as file:
-                table = pq.ParquetFile(file, page_checksum_verification=True).read(
-                    columns=list(columns) if columns is not None else None
-                )
+            return self._parsed(path, columns)
         except FileNotFoundError:
             raise LakeError(f"{path} does not exist: materialise it first (butterquant run)") from None
         except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from error
-        return table
+            found = _unreadable(path, error)
+            if isinstance(found, DamagedFileError) and not area:
+                self._set_aside(path, self._path(DAMAGED, asset, partition))
+            raise found from error
+
+    def _parsed(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+        with self._opened(path) as file:
+            whole = pq.ParquetFile(file, page_checksum_verification=True)
+            return whole.read(columns=list(columns) if columns is not None else None)
+
+    def _set_aside(self, path: str, to: str) -> None:
+        """Move a damaged file out of the published ones."""
+        with self._reaching(path):
+            self._fs.makedirs(to.rsplit("/", 1)[0], exist_ok=True)
+            try:
+                self._fs.mv(path, to)
+            except FileNotFoundError:
+                return  # another reader met it first
 
     # -- storage
 
-    def _put(self, path: str, data: bytes) -> None:
+    @contextmanager
+    def _opened(self, path: str, *, end_only: bool = False) -> Iterator[IO[bytes]]:
+        """A file to parse. What goes wrong on the way to an object store is told apart from what is wrong in it."""
         if self._local:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(Path(path), data)
+            with open(path, "rb") as file:
+                yield file
         else:
-            # One PUT of an object store is atomic; a rename there is a copy and a delete, which is not.
-            self._fs.pipe_file(path, data)
+            with self._reaching(path):
+                content = self._end_of(path) if end_only else self._fs.cat_file(path)
+            yield io.BytesIO(content)
+
+    def _end_of(self, path: str) -> bytes:
+        """As much of the end of a Parquet file as holds its metadata: stock is taken of thousands of files."""
+        size = int(self._fs.size(path))
+        content: bytes = self._fs.cat_file(path, start=max(0, size - USUAL_METADATA), end=size)
+        wanted = int.from_bytes(content[-8:-4], "little") + 8  # the format's last bytes: length, magic
+        return content if len(content) >= min(wanted, size) else bytes(self._fs.cat_file(path))
+
+    @contextmanager
+    def _reaching(self, path: str) -> Iterator[None]:
+        """Errors of the file system as ours, but for a file that is not there."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except self._faults as error:
+            raise LakeError(f"{path} cannot be reached: {error}. Nothing was lost: mend that and run again") from error
+
+    def _put(self, path: str, data: bytes) -> None:
+        try:
+            if self._local:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(Path(path), data)
+            else:
+                # One PUT of an object store is atomic; a rename there is a copy and a delete, which is not.
+                self._fs.pipe_file(path, data)
+        except self._faults as error:
+            raise LakeError(
+                f"{path} could not be written: {getattr(error, 'strerror', None) or error}; the former file, if there "
+                "was one, is unchanged. Make room or mend the storage, and run again"
+            ) from error
 
     def _remove(self, path: str) -> None:
-        if self._fs.exists(path):
+        try:
             self._fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+
+def _listed(path: str, inside: str, detail: Mapping[str, Any]) -> LakeFile:
+    """One entry of a listing; `inside` is its path within the lake."""
+    parts = inside.split("/")
+    area = parts.pop(0) if parts[0] in (QUARANTINE, DAMAGED) else ""
+    temporary = parts[-1].startswith(".") and parts[-1].endswith(".tmp")
+    names = [*parts[:-1], parts[-1].removesuffix(".parquet")]
+    ours = not temporary and parts[-1].endswith(".parquet") and len(names) in (2, 3)
+    return LakeFile(
+        path=path,
+        area=area,
+        asset="/".join(names[:2]) if ours else "",
+        partition=names[2] if ours and len(names) == 3 else None,
+        temporary=temporary,
+        bytes=int(detail.get("size") or 0),
+        modified=_modified(detail),
+    )
+
+
+def _modified(detail: Mapping[str, Any]) -> datetime:
+    """Time of the last change; each file system has its own name for it."""
+    for name in ("mtime", "LastModified", "last_modified", "modified", "created"):
+        value = detail.get(name)
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+    return datetime.now(UTC)  # unknown: as young as can be, so that nothing is removed for its age
 
 
 def _unreadable(path: str, error: Exception) -> LakeError:
@@ -283,6 +433,14 @@ def _unreadable(path: str, error: Exception) -> LakeError:
     if isinstance(error, OSError) and error.errno is not None:
         return LakeError(f"{path} cannot be reached: {error}")
     return DamagedFileError(f"{path} is not a readable Parquet file ({error}): delete it and run again")
+
+
+def _driver_faults(fs: Any) -> tuple[type[Exception], ...]:
+    """Errors of a file system's driver that are no OSError."""
+    if "s3" not in _protocols(fs):
+        return ()
+    driver = importlib.import_module("botocore.exceptions")
+    return (driver.BotoCoreError, driver.ClientError)
 
 
 def _to_parquet(frame: pd.DataFrame, footer: Footer) -> bytes:

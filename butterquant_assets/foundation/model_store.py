@@ -15,8 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE = re.compile(r"(?:[a-z0-9][a-z0-9_-]*/)*[a-z0-9][a-z0-9_-]*\.(?:json|txt|parquet|safetensors|html|png)")
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_LENGTH}}}")
+_MENTION = re.compile(rf"(?<![0-9A-Za-z])[0-9a-f]{{{VERSION_LENGTH}}}(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,27 @@ def canonical_json(value: Any) -> bytes:
     return (text + "\n").encode()
 
 
+@dataclass(frozen=True)
+class StoredVersion:
+    """One version's folder, published or not.
+
+    Parameters
+    ----------
+    name, version
+        which
+    published
+        whether its card is there
+    bytes, modified
+        size of its files, and the newest change of one of them (UTC)
+    """
+
+    name: str
+    version: str
+    published: bool
+    bytes: int
+    modified: datetime
+
+
 class ModelStore:
     """Reads and writes model versions under one folder.
 
@@ -126,6 +151,35 @@ class ModelStore:
         """Published versions of a model, in the order of their names."""
         self.directory(name, "0" * VERSION_LENGTH)  # refuses what is no name
         return sorted(card.parent.name for card in (self.root / name).glob(f"*/{CARD}"))
+
+    def stored(self) -> list[StoredVersion]:
+        """Every version of every model that has a folder, by name and version."""
+        folders = sorted(path for path in self.root.glob("*/*") if path.is_dir() and not path.is_symlink())
+        return [
+            _stored(folder)
+            for folder in folders
+            if _NAME.fullmatch(folder.parent.name) and _VERSION.fullmatch(folder.name)
+        ]
+
+    def mentions(self, name: str, version: str) -> set[str]:
+        """Versions that the records of a version name, whatever for: the one it was updated from, for instance."""
+        folder = self.directory(name, version)
+        records = [path for path in (folder / TRAINING, folder / CARD) if path.is_file()]
+        return {found for path in records for found in versions_in(path.read_text("utf-8"))} - {version}
+
+    def remove(self, name: str, version: str) -> None:
+        """Remove a version for good. Its card goes first, so that half a removal leaves nothing that looks whole.
+
+        Raises
+        ------
+        ModelStoreError
+            if it is the one that serves.
+        """
+        if self.champion(name) == version:
+            raise ModelStoreError(f"{name} {version} serves and cannot be removed: promote another version first")
+        folder = self.directory(name, version)
+        (folder / CARD).unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
     def is_published(self, name: str, version: str) -> bool:
         """Whether the version's card is there."""
@@ -371,6 +425,20 @@ class ModelStore:
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(target, content)
+
+
+def versions_in(text: str) -> set[str]:
+    """Everything in a text that could be a version, vintages (``version@2018-03``) included."""
+    return set(_MENTION.findall(text))
+
+
+def _stored(folder: Path) -> StoredVersion:
+    facts = [path.stat() for path in (folder, *folder.rglob("*"))]
+    newest = max(fact.st_mtime for fact in facts)
+    size = sum(fact.st_size for fact in facts if stat.S_ISREG(fact.st_mode))
+    return StoredVersion(
+        folder.parent.name, folder.name, (folder / CARD).is_file(), size, datetime.fromtimestamp(newest, UTC)
+    )
 
 
 def _sha256(content: bytes) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from butterquant_assets.foundation.calendar import parse_month
@@ -74,10 +74,25 @@ class HomeSettings(BaseSettings):
         where the lake lies; by default ``<home>/lake``. Any fsspec URL.
     warehouse_url
         SQLAlchemy URL; by default SQLite under the home directory
+    executor
+        where steps run: ``in_process``, ``multiprocess``, ``celery`` or ``k8s``
+    broker_url
+        Redis, for ``celery``. May hold a password: never log it.
+    lease_seconds
+        for ``celery``: when a step of a worker that died goes to another; longer than the longest step
+    months_per_run
+        most months in one run of a backfill; by default all
+    reports_url
+        where browsers find the reports that asset pages link to; `butterquant ui` serves them there
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,  # an input may be a secret
     )
 
     @classmethod
@@ -103,6 +118,11 @@ class HomeSettings(BaseSettings):
     tickers: int = 50
     lake_url: str | None = None
     warehouse_url: str | None = None
+    executor: Literal["in_process", "multiprocess", "celery", "k8s"] = "in_process"
+    broker_url: str | None = None
+    lease_seconds: int = Field(default=7200, ge=1)
+    months_per_run: int | None = Field(default=None, ge=1)
+    reports_url: str = "http://127.0.0.1:3001"
 
     @field_validator("home", "data_dir")
     @classmethod
@@ -197,7 +217,7 @@ def read_binding(home: Path) -> dict[str, Any]:
     return binding
 
 
-def bind_home(settings: HomeSettings, span: Mapping[str, str]) -> dict[str, Any]:
+def bind_home(settings: HomeSettings, span: Mapping[str, str | None]) -> dict[str, Any]:
     """Bind a home directory to its source and span, once; later calls return what stands there.
 
     Parameters
@@ -205,7 +225,8 @@ def bind_home(settings: HomeSettings, span: Mapping[str, str]) -> dict[str, Any]
     settings
         the settings that decide the binding
     span
-        the months the source was found to allow: ``start``, ``end``, ``market_start``, ``market_end``
+        the months the source was found to allow: ``start``, ``end``, ``market_start``, ``market_end``; and, where
+        later months may join them, ``grows_to``: the last of these, or None for no end
     """
     existing = read_binding(settings.home)
     if existing:

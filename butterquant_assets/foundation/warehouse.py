@@ -2,6 +2,8 @@
 
 SQLite by default, PostgreSQL in production. All SQL lies in ``sql/`` and is called by name. Writes are idempotent
 upserts; migrations are applied once, in order, each in a transaction. An edge: it does I/O and knows no Dagster.
+A write that failed may be repeated as it is: either all of it was committed, and writing it again changes nothing, or
+none was.
 What does not belong here: SQL text (``sql/``), how its files are read (`sql_files`), what rows mean (the lines).
 """
 
@@ -38,6 +40,8 @@ Params = Mapping[str, Any]
 LOCK_TIMEOUT = 60
 # Rows sent to the database at a time.
 CHUNK = 10_000
+# What timescaledb.license says where all of it may be used; the Apache build has neither compression nor aggregates.
+TIMESCALE_LICENCE = "timescale"
 
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -115,7 +119,7 @@ class Warehouse:
         while (name := self._apply_next(migrations)) is not None:
             log.info("migration %s applied to %s", name, self.url)
             applied.append(name)
-        self._make_hypertables()
+        self._use_timescaledb()
         return applied
 
     def execute(self, name: str, params: Params | Sequence[Params] | None = None) -> int:
@@ -171,13 +175,73 @@ class Warehouse:
         WarehouseError
             as for `execute`, and if the query does not say what it returns or returns something else.
         """
-        query = read_query(self._sql, name, self.dialect)
-        given = {key: plain(value) for key, value in (params or {}).items()}
-        self._check_names(query, list(given))
-        if len(query.statements) != 1 or not query.returns:
-            raise WarehouseError(f"query {name} cannot be fetched: it needs one statement and a '-- returns:' comment")
+        query, given = self._fetchable(name, params)
         with self._transaction(name, writes=False) as connection:
             return self._frame(connection, query, given)
+
+    def stream(self, name: str, params: Params | None = None, chunk: int = CHUNK) -> Iterator[pd.DataFrame]:
+        """Result of a named query in pieces, so that memory does not grow with it.
+
+        Parameters
+        ----------
+        name, params
+            as for `fetch`
+        chunk
+            rows of a piece, 1 or more
+
+        Yields
+        ------
+        DataFrame
+            typed as `fetch` does, at most `chunk` rows each; one without rows where there are none. All pieces belong
+            to one transaction: they show the database as it was when the first was read.
+
+        Raises
+        ------
+        WarehouseError
+            as for `fetch`; a connection lost on the way raises it too, whatever was yielded before.
+        """
+        query, given = self._fetchable(name, params)
+        with self._transaction(name, writes=False) as connection:
+            # PostgreSQL keeps the result and hands it out in pieces; SQLite steps through it anyway.
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=chunk)
+            result = self._result(streaming, query, given)
+            some = False
+            while rows := result.fetchmany(chunk):
+                some = True
+                yield to_frame(rows, query.returns)
+            if not some:
+                yield to_frame([], query.returns)
+
+    def replace_frame(
+        self, name: str, frame: pd.DataFrame, *, clear: str, params: Params | None = None, chunk: int = CHUNK
+    ) -> int:
+        """Write all rows of a frame in the place of others, in one transaction: readers see the old rows or the new.
+
+        Parameters
+        ----------
+        name, frame, chunk
+            as for `upsert_frame`
+        clear
+            file in ``sql/queries`` that removes the former rows
+        params
+            its values by parameter name
+
+        Returns
+        -------
+        rows written
+
+        Raises
+        ------
+        WarehouseError
+            as for `upsert_frame`. The former rows are then still there.
+        """
+        removal = read_query(self._sql, clear, self.dialect)
+        given = {key: plain(value) for key, value in (params or {}).items()}
+        self._check_names(removal, list(given))
+        query = self._checked(name, frame)
+        with self._transaction(name, writes=True) as connection:
+            self._run(connection, removal, given)
+            return self._write_rows(connection, query, frame, chunk)
 
     def upsert_frame(self, name: str, frame: pd.DataFrame, chunk: int = CHUNK) -> int:
         """Write all rows of a frame by a named upsert, in one transaction: all of them or none.
@@ -201,13 +265,9 @@ class Warehouse:
             if the columns are not the query's parameters, two rows share a key, a timestamp has a time zone, or the
             database refuses. Nothing is written then.
         """
-        query = read_query(self._sql, name, self.dialect)
-        self._check_names(query, [str(column) for column in frame.columns])
-        self._check_keys(query, frame)
+        query = self._checked(name, frame)
         with self._transaction(name, writes=True) as connection:
-            for start in range(0, len(frame), chunk):
-                self._run_many(connection, query, records(frame.iloc[start : start + chunk]))
-        return len(frame)
+            return self._write_rows(connection, query, frame, chunk)
 
     def _make_engine(self) -> sa.Engine:
         if self.dialect == "postgresql":
@@ -291,18 +351,37 @@ class Warehouse:
                     f"{migration.checksum[:12]}; applied as {checksum[:12]}): restore the file and add a new migration"
                 )
 
-    def _make_hypertables(self) -> None:
+    def _use_timescaledb(self) -> None:
+        """Hypertable, compression and weekly aggregate of daily_metrics, where the extension and its licence allow."""
         if self.dialect != "postgresql":
             return
-        with self._transaction("daily_metrics_hypertable", writes=True) as connection:
-            probe = read_dialect_file(self._sql, "timescaledb_version", "postgresql")
-            version = connection.exec_driver_sql(probe.statements[0]).scalar()
-            if version is None:
-                log.info("no timescaledb extension in %s: daily_metrics stays a plain table", self.url)
-                return
-            self._run_dialect_file(connection, "lock_migrations")
-            self._run_dialect_file(connection, "daily_metrics_hypertable")
+        found = self._probe("timescaledb_version")
+        if found is None:
+            log.info("no timescaledb extension in %s: daily_metrics stays a plain table", self.url)
+            return
+        version, licence = found
+        self._run_under_lock("daily_metrics_hypertable")
         log.info("daily_metrics is a hypertable of timescaledb %s in %s", version, self.url)
+        if licence != TIMESCALE_LICENCE:
+            log.info("timescaledb of %s has licence %s: no compression and no weekly aggregate", self.url, licence)
+            return
+        compressed = self._probe("daily_metrics_compressed")
+        if compressed is None or not compressed[0]:
+            # Some versions refuse to set the same options again once a chunk is compressed.
+            self._run_under_lock("daily_metrics_compression")
+        self._run_under_lock("daily_metrics_weekly")
+        log.info("daily_metrics is compressed and aggregated by week in %s", self.url)
+
+    def _probe(self, name: str) -> Sequence[Any] | None:
+        """First row of a question to PostgreSQL itself."""
+        with self._transaction(name, writes=False) as connection:
+            statement = read_dialect_file(self._sql, name, "postgresql").statements[0]
+            return connection.exec_driver_sql(statement).first()
+
+    def _run_under_lock(self, name: str) -> None:
+        with self._transaction(name, writes=True) as connection:
+            self._run_dialect_file(connection, "lock_migrations")
+            self._run_dialect_file(connection, name)
 
     def _query(self, name: str) -> Query:
         return read_query(self._sql, name, self.dialect)
@@ -323,13 +402,35 @@ class Warehouse:
         return connection.execute(bound(query.statements[0], rows), rows).rowcount
 
     def _frame(self, connection: sa.Connection, query: Query, params: Params) -> pd.DataFrame:
+        return to_frame(self._result(connection, query, params).all(), query.returns)
+
+    def _result(self, connection: sa.Connection, query: Query, params: Params) -> sa.CursorResult[Any]:
         types = {column: SQL_TYPES[kind] for column, kind in query.returns.items()}
         result = connection.execute(bound(query.statements[0], [params]).columns(**types), params)
         if list(result.keys()) != list(query.returns):
             raise WarehouseError(
                 f"query {query.name} returns {list(result.keys())}, its comment says {list(query.returns)}; correct it"
             )
-        return to_frame(result.all(), query.returns)
+        return result
+
+    def _fetchable(self, name: str, params: Params | None) -> tuple[Query, dict[str, Any]]:
+        query = read_query(self._sql, name, self.dialect)
+        given = {key: plain(value) for key, value in (params or {}).items()}
+        self._check_names(query, list(given))
+        if len(query.statements) != 1 or not query.returns:
+            raise WarehouseError(f"query {name} cannot be fetched: it needs one statement and a '-- returns:' comment")
+        return query, given
+
+    def _checked(self, name: str, frame: pd.DataFrame) -> Query:
+        query = read_query(self._sql, name, self.dialect)
+        self._check_names(query, [str(column) for column in frame.columns])
+        self._check_keys(query, frame)
+        return query
+
+    def _write_rows(self, connection: sa.Connection, query: Query, frame: pd.DataFrame, chunk: int) -> int:
+        for start in range(0, len(frame), chunk):
+            self._run_many(connection, query, records(frame.iloc[start : start + chunk]))
+        return len(frame)
 
     def _check_names(self, query: Query, given: list[str]) -> None:
         missing = [name for name in query.parameters if name not in given]

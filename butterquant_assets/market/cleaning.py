@@ -149,7 +149,9 @@ class _Sieve:
         return Cleaned(rows, BAR_REJECTS.arrange(rejects))
 
 
-def clean_equity_bars(raw: pd.DataFrame, splits: pd.DataFrame | None, *, quoted: bool) -> Cleaned:
+def clean_equity_bars(
+    raw: pd.DataFrame, splits: pd.DataFrame | None, *, quoted: bool, as_quoted: bool | None = None
+) -> Cleaned:
     """Clean daily bars of equities and bring prices back to what was quoted on the day.
 
     Parameters
@@ -162,6 +164,8 @@ def clean_equity_bars(raw: pd.DataFrame, splits: pd.DataFrame | None, *, quoted:
         prices then stay as delivered.
     quoted
         whether `splits` is a complete table, so that the prices can be called as quoted
+    as_quoted
+        whether `raw` is as quoted already, where the deliverer says so; None lets the closes on split days decide
 
     Returns
     -------
@@ -182,7 +186,7 @@ def clean_equity_bars(raw: pd.DataFrame, splits: pd.DataFrame | None, *, quoted:
     sieve.reject_duplicates([*PRICES, "volume", "dividend"])
 
     known = splits if splits is not None else pd.DataFrame({"session": [], "ticker": [], "split_ratio": []})
-    as_quoted = prices_are_quoted(sieve.left, known)
+    as_quoted = prices_are_quoted(sieve.left, known) if as_quoted is None else as_quoted
     sieve.left = sieve.left.assign(factor=later_factor(sieve.left, known))
     sieve.left["level"] = sieve.left["close"] / sieve.left["factor"] if as_quoted else sieve.left["close"]
     _reject_suspects(sieve)

@@ -75,6 +75,9 @@ def findings(house: House) -> dict[str, Any]:
     champion = house.lake.footer("butterfly/success_champion")
     if champion:
         found["champion"] = {name: champion.facts[name] for name in ("champion", "challenger", "reason")}
+    update = house.lake.footer("butterfly/success_update")
+    if update:
+        found["update"] = {name: update.facts[name] for name in ("champion", "version", "promoted", "reason")}
     performance = house.lake.footer("butterfly/decision_performance")
     if performance:
         found["decisions"] = {"as_of": performance.facts["as_of"], "verdict": performance.facts["verdict"]}

@@ -11,6 +11,7 @@ import dagster as dg
 from butterquant_assets.foundation.contracts import Contract, Outcome
 from butterquant_assets.foundation.freshness import Key, State
 from butterquant_assets.orchestration.declaration import LakeAsset, Limit
+from butterquant_assets.orchestration.executors import backfill_policy_of, step_tags
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.metadata import definition_metadata, partition_metadata, run_metadata
 from butterquant_assets.orchestration.partitions import mapping_of, monthly
@@ -46,7 +47,7 @@ def build_checks(house: House) -> list[dg.AssetChecksDefinition]:
 
 
 def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
-    months = house.months("market")
+    first, last = house.partition_span()
 
     @dg.multi_asset(
         name=declaration.compute.__name__,
@@ -57,9 +58,10 @@ def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
             for contract in declaration.contracts
         },
         deps=_deps(house, declaration),
-        partitions_def=monthly(months[0], months[-1]) if declaration.months else None,
-        backfill_policy=dg.BackfillPolicy.single_run() if declaration.months else None,
+        partitions_def=monthly(first, last) if declaration.months else None,
+        backfill_policy=backfill_policy_of(house.settings.months_per_run) if declaration.months else None,
         pool=declaration.pool,
+        op_tags=step_tags(declaration.pool, by_month=bool(declaration.months)),
         description=declaration.compute.__doc__,
     )
     def execute(context: dg.AssetExecutionContext, config: RebuildConfig) -> Iterator[dg.Output[Any]]:
@@ -68,7 +70,9 @@ def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
         for contract in declaration.contracts:
             name = contract.table
             for key, done in rebuilt.outcomes[name].items():
-                context.add_asset_metadata(partition_metadata(key, done), asset_key(name), partition_key=key)
+                context.add_asset_metadata(
+                    partition_metadata(key, done, house.settings.reports_url), asset_key(name), partition_key=key
+                )
             yield dg.Output(rebuilt, name.split("/")[1], metadata=run_metadata(declaration, contract, rebuilt))
 
     return execute

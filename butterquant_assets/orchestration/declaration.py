@@ -16,6 +16,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.contracts import Contract, Outcome
 from butterquant_assets.foundation.freshness import Freshness, Key, Window
+from butterquant_assets.foundation.settings import HomeSettings
 
 if TYPE_CHECKING:
     from butterquant_assets.orchestration.house import House
@@ -115,6 +116,9 @@ class LakeAsset:
         rows that were kept as well
     limits
         shares that must stay small over all partitions, by check name
+    ledgers
+        what it reads besides the market source and other assets, by the dataset its window names (``source:dataset``):
+        a function from the settings to the content hash of each of its parts now. Only an unpartitioned asset may
     kinds, lineage, pool
         shown in, or used by, Dagster; `lineage`: output column -> (asset, column) it comes from
     """
@@ -132,6 +136,7 @@ class LakeAsset:
     faults: Mapping[str, str] = field(default_factory=dict)
     summarise: Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]] = lambda frames: {}
     limits: Mapping[str, Limit] = field(default_factory=dict)
+    ledgers: Mapping[str, Callable[[HomeSettings], Mapping[str, str]]] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset({"parquet"})
     lineage: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     pool: str | None = None

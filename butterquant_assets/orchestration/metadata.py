@@ -12,6 +12,7 @@ from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.freshness import Key
 from butterquant_assets.orchestration.declaration import LakeAsset
 from butterquant_assets.orchestration.rebuild import KEPT, QUARANTINED, REBUILT, UNWANTED, WAITING, Done, Rebuilt
+from butterquant_assets.orchestration.report_server import report_url
 
 MAX_PLOT_BYTES = 60_000  # a data URI is stored in the event row, and read with every page that shows the asset
 REASONS_SHOWN = 5
@@ -78,8 +79,8 @@ def run_metadata(declaration: LakeAsset, contract: Contract, rebuilt: Rebuilt) -
     return metadata
 
 
-def partition_metadata(key: Key, done: Done) -> dict[str, Any]:
-    """Metadata of one partition: what was done to it and why, its rows, hashes and facts."""
+def partition_metadata(key: Key, done: Done, reports_url: str) -> dict[str, Any]:
+    """Metadata of one partition: what was done to it and why, its rows, hashes and facts, links to its reports."""
     metadata: dict[str, Any] = {"action": done.action}
     if done.reasons:
         metadata["reasons"] = "; ".join(done.reasons[:REASONS_SHOWN])
@@ -90,7 +91,7 @@ def partition_metadata(key: Key, done: Done) -> dict[str, Any]:
         if key is not None:
             metadata["dagster/partition_row_count"] = footer.rows
         facts = {name: value for name, value in footer.facts.items() if value not in ({}, [], None)}
-        metadata |= {f"fact: {name}": _shown(value) for name, value in facts.items()}
+        metadata |= {f"fact: {name}": _shown(value, reports_url) for name, value in facts.items()}
     return metadata
 
 
@@ -101,7 +102,9 @@ def plot_metadata(name: str, png: bytes) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, reports_url: str) -> Any:
+    if isinstance(value, str) and value.endswith(".html"):
+        return dg.MetadataValue.url(report_url(reports_url, value))
     return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
 
 

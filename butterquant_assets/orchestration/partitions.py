@@ -12,10 +12,22 @@ from butterquant_assets.foundation.freshness import Window
 MONTH_FORMAT = "%Y-%m"
 
 
-def monthly(first: str, last: str) -> dg.TimeWindowPartitionsDefinition:
-    """Months from `first` to `last`, both included, as Dagster partitions with a fixed end."""
+def monthly(first: str, last: str | None) -> dg.TimeWindowPartitionsDefinition:
+    """Months as Dagster partitions.
+
+    Parameters
+    ----------
+    first, last
+        both included, ``YYYY-MM``; without a last one the months go on to the current one, and Dagster sees each new
+        month without the definitions being loaded again
+    """
     return dg.TimeWindowPartitionsDefinition(
-        start=first, end=shift_month(last, 1), fmt=MONTH_FORMAT, cron_schedule="0 0 1 * *", timezone="UTC"
+        start=first,
+        end=None if last is None else shift_month(last, 1),
+        end_offset=1 if last is None else 0,
+        fmt=MONTH_FORMAT,
+        cron_schedule="0 0 1 * *",
+        timezone="UTC",
     )
 
 

@@ -8,7 +8,8 @@ against its contract; and publishes it, or, when a check fails, leaves the last 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -68,8 +69,20 @@ def rebuild(house: House, declaration: LakeAsset, keys: Sequence[Key], *, force:
     force
         rebuild them all the same
     """
-    with locked(house.settings.home / "locks" / declaration.names[0].replace("/", ".")):
+    with writing(house, declaration, keys):
         return _rebuild_locked(house, declaration, keys, force)
+
+
+@contextmanager
+def writing(house: House, declaration: LakeAsset, keys: Sequence[Key]) -> Iterator[None]:
+    """Be the only one who writes those partitions of an asset; waits for others."""
+    # One lock a partition, taken in order: runs over other months work beside this one, runs over the same ones wait.
+    locks = house.settings.home / "locks"
+    name = declaration.names[0].replace("/", ".")
+    with ExitStack() as held:
+        for key in sorted(keys, key=str):
+            held.enter_context(locked(locks / (name if key is None else f"{name}.{key}")))
+        yield
 
 
 def _rebuild_locked(house: House, declaration: LakeAsset, keys: Sequence[Key], force: bool) -> Rebuilt:
@@ -143,7 +156,10 @@ def _rebuild_batch(
     made = declaration.compute(work)
     if isinstance(made, pd.DataFrame):
         made = Result({declaration.names[0].split("/")[1]: made})
-    artifacts = dict(made.artifacts) | _store_plots(house, declaration, made.plots)
+    stored = _store_plots(house, declaration, made.plots)
+    # A plot of a partitioned asset shows the months that were made together last: the next run over some of them draws
+    # another, which must not make the others stale.
+    artifacts = dict(made.artifacts) | (stored if declaration.months is None else {})
     result.plots.update(made.plots)
     frames = {c.table: _by_key(c, made.frames[c.table.split("/")[1]], keys) for c in declaration.contracts}
     whole = {

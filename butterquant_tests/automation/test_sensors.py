@@ -1,60 +1,20 @@
 from __future__ import annotations
 
-import json
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
-import pandera.pandas as pa
 import pytest
 
-from butterquant_assets.automation.jobs import REFRESH, refresh_job
+from butterquant_assets.automation.jobs import REFRESH
+from butterquant_assets.automation.retries import RetryPolicy
 from butterquant_assets.automation.runs import HOST_TAG, PID_TAG, fail_dead_runs, process_tags
-from butterquant_assets.automation.sensors import MAX_ATTEMPTS, build_freshness_sensor
+from butterquant_assets.automation.sensors import FULL_LOOK_SECONDS, POLICY, build_freshness_sensor
 from butterquant_assets.foundation import errors
-from butterquant_assets.foundation.contracts import Contract
-from butterquant_assets.foundation.freshness import Window
-from butterquant_assets.foundation.settings import HomeSettings
-from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets, build_checks
-from butterquant_assets.orchestration.declaration import Work, lake_asset
 from butterquant_assets.orchestration.house import House
-from butterquant_assets.orchestration.io_manager import LakeIOManager
-
-MONTHS = ("2018-01", "2018-02", "2018-03")
-
-
-def contract(name: str, time: str | None = "session") -> Contract:
-    columns = {"session": pa.Column("datetime64[us]"), "x": pa.Column("int64", pa.Check.ge(0))}
-    return Contract(name, pa.DataFrameSchema(columns, strict=True), ("session",), time)
-
-
-class ToySource:
-    """One row a month, whose value a test may change."""
-
-    def __init__(self) -> None:
-        self.values = dict.fromkeys(MONTHS, 1)
-
-    def fingerprints(self, dataset: str, months: tuple[str, ...]) -> dict[str, str]:
-        return {month: str(self.values[month]) for month in months}
-
-    def fetch(self, dataset: str, months: list[str]) -> pd.DataFrame:
-        sessions = pd.to_datetime([f"{month}-05" for month in months]).astype("datetime64[us]")
-        return pd.DataFrame({"session": sessions, "x": [self.values[month] for month in months]})
-
-    def describe(self) -> dict[str, str]:
-        return {}
-
-
-@lake_asset(contract("toy/raw"), reads=[Window("source:raw")], code=[errors], months="market")
-def raw(work: Work) -> pd.DataFrame:
-    """Rows as delivered."""
-    return work.house.source.fetch("raw", work.months)
-
-
-@lake_asset(contract("toy/total", None), reads=[Window("toy/raw")], code=[errors], months=None)
-def total(work: Work) -> pd.DataFrame:
-    """All rows."""
-    return work.read("toy/raw")
+from butterquant_tests.automation.desk import Desk
+from butterquant_tests.automation.toys import ToySource, toy_house
 
 
 @pytest.fixture
@@ -64,40 +24,7 @@ def source() -> ToySource:
 
 @pytest.fixture
 def house(tmp_path: Path, source: ToySource) -> House:
-    binding = {"start": MONTHS[0], "end": MONTHS[-1], "market_start": MONTHS[0], "market_end": MONTHS[-1]}
-    return House(HomeSettings(home=tmp_path), binding, [raw, total], lambda: source)
-
-
-class Desk:
-    """A sensor, its cursor, and the runs it asked for."""
-
-    def __init__(self, house: House, instance: dg.DagsterInstance) -> None:
-        self.house, self.instance, self.cursor = house, instance, None
-        self.sensor = build_freshness_sensor(house)
-        resources = {IO_MANAGER_KEY: LakeIOManager(house.lake)}
-        self.definitions = dg.Definitions(
-            assets=build_assets(house),
-            asset_checks=build_checks(house),
-            jobs=[refresh_job],
-            sensors=[self.sensor],
-            resources=resources,
-        )
-
-    def tick(self) -> list[dg.RunRequest]:
-        repository = self.definitions.get_repository_def()
-        with dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=repository) as context:
-            data = self.sensor.evaluate_tick(context)
-        self.cursor = data.cursor
-        return list(data.run_requests)
-
-    def execute(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        job = self.definitions.resolve_job_def(REFRESH)
-        return job.execute_in_process(
-            instance=self.instance,
-            tags=request.tags,
-            asset_selection=request.asset_selection,
-            raise_on_error=False,
-        )
+    return toy_house(tmp_path, source)
 
 
 @pytest.fixture
@@ -139,16 +66,28 @@ def test_two_corrections_in_quick_succession_are_both_seen(desk: Desk, source: T
 def test_a_correction_made_again_after_it_was_reverted_is_seen_again(desk: Desk, source: ToySource) -> None:
     desk.execute(desk.tick()[0])
     for value in (2, 1, 2):
+        assert desk.tick() == []
         source.values["2018-01"] = value
         desk.execute(desk.tick()[0])
         assert desk.house.lake.read("toy/total")["x"].tolist() == [value, 1, 1]
+
+
+def test_corrections_to_and_fro_without_a_quiet_moment_end_current_too(desk: Desk, source: ToySource) -> None:
+    desk.execute(desk.tick()[0])
+    for value in (2, 1, 2):
+        source.values["2018-01"] = value
+        # The third looks like the first not having been cured, so it comes after a wait.
+        asked = desk.tick() or desk.tick() or desk.tick(after=POLICY.wait(1))
+        desk.execute(asked[0])
+    assert desk.house.lake.read("toy/total")["x"].tolist() == [2, 1, 1]
+    assert desk.tick() == []
 
 
 def test_while_a_run_is_under_way_no_other_is_requested(desk: Desk) -> None:
     with dg.instance_for_test() as instance:
         desk.instance = instance
         instance.create_run_for_job(
-            desk.definitions.resolve_job_def(REFRESH), status=dg.DagsterRunStatus.STARTED, tags=process_tags()
+            desk.definitions().resolve_job_def(REFRESH), status=dg.DagsterRunStatus.STARTED, tags=process_tags()
         )
         assert desk.tick() == []
 
@@ -157,7 +96,7 @@ def test_a_run_whose_process_died_is_marked_failed_and_holds_nothing_back(desk: 
     with dg.instance_for_test() as instance:
         desk.instance = instance
         dead = instance.create_run_for_job(
-            desk.definitions.resolve_job_def(REFRESH),
+            desk.definitions().resolve_job_def(REFRESH),
             status=dg.DagsterRunStatus.STARTED,
             tags={PID_TAG: "999999999", HOST_TAG: process_tags()[HOST_TAG]},
         )
@@ -171,7 +110,7 @@ def test_a_run_whose_process_died_is_marked_failed_and_holds_nothing_back(desk: 
 def test_a_slot_of_a_pool_that_a_dead_run_held_is_free_again(desk: Desk) -> None:
     with dg.instance_for_test() as instance:
         dead = instance.create_run_for_job(
-            desk.definitions.resolve_job_def(REFRESH),
+            desk.definitions().resolve_job_def(REFRESH),
             status=dg.DagsterRunStatus.STARTED,
             tags={PID_TAG: "999999999", HOST_TAG: process_tags()[HOST_TAG]},
         )
@@ -183,22 +122,142 @@ def test_a_slot_of_a_pool_that_a_dead_run_held_is_free_again(desk: Desk) -> None
         assert storage.get_concurrency_info("training").active_slot_count == 0
 
 
-def test_a_failure_is_tried_a_bounded_number_of_times_and_something_new_starts_afresh(
-    desk: Desk, source: ToySource, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def break_source(source: ToySource, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(dataset: str, months: list[str]) -> pd.DataFrame:
         raise errors.SourceError("the source does not answer")
 
     monkeypatch.setattr(source, "fetch", broken)
-    asked = 0
-    for _ in range(MAX_ATTEMPTS + 3):
+
+
+def test_a_failure_is_tried_a_bounded_number_of_times_ever_later_and_something_new_starts_afresh(
+    house: House, source: ToySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RetryPolicy(attempts=3, base_seconds=60.0, factor=3.0)
+    desk = Desk(
+        house,
+        dg.DagsterInstance.ephemeral(),
+        build=lambda house, desk: build_freshness_sensor(house, policy=policy, clock=lambda: desk.now),
+    )
+    break_source(source, monkeypatch)
+    start, asked = desk.now, []
+    while desk.now < start + 600:
         for request in desk.tick():
-            asked += 1
+            asked.append(desk.now - start)
             assert not desk.execute(request).success
-    assert asked == MAX_ATTEMPTS
-    assert json.loads(desk.cursor or "")["attempts"] == MAX_ATTEMPTS
+    waits = [60.0, 180.0]
+    assert len(asked) == 3
+    # Seen to have failed at the next look, tried again at the first look after the wait.
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert all(wait <= gap <= wait + 3 * FULL_LOOK_SECONDS for wait, gap in zip(waits, gaps, strict=True))
+    assert "have not cured" in desk.said
     source.values["2018-01"] = 5
     assert len(desk.tick()) == 1
+
+
+def test_a_daemon_that_restarts_neither_repeats_nor_loses_an_attempt(
+    desk: Desk, house: House, source: ToySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_source(source, monkeypatch)
+    desk.execute(desk.tick()[0])
+    assert desk.tick() == []
+    assert "attempt 1 of" in desk.said
+    again = Desk(house, desk.instance, cursor=desk.cursor, now=desk.now)
+    assert again.tick() == []
+    again.now += POLICY.wait(1)
+    assert len(again.tick()) == 1
+
+
+def test_a_tick_whose_answer_was_lost_is_asked_again_without_harm(desk: Desk) -> None:
+    (lost,) = desk.tick()
+    (request,) = Desk(desk.house, desk.instance, now=desk.now).tick()
+    assert request.tags == lost.tags
+    desk.execute(request)
+    assert desk.tick() == []
+
+
+def test_between_two_full_looks_nothing_is_read(desk: Desk, source: ToySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.execute(desk.tick()[0])
+    assert desk.tick() == []
+    looks = []
+    monkeypatch.setattr(desk.house, "freshness", lambda: looks.append(1))
+    assert desk.tick(after=10.0) == []
+    assert (looks, "next full look" in desk.said) == ([], True)
+
+
+def test_a_source_that_cannot_be_read_is_told_and_tried_again(
+    desk: Desk, source: ToySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(dataset: str, months: tuple[str, ...]) -> dict[str, str]:
+        raise errors.SourceError("the disk with the bars is not mounted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "fingerprints", broken)
+        assert desk.tick() == []
+        assert desk.said == "the disk with the bars is not mounted"
+    assert len(desk.tick()) == 1
+
+
+def test_a_correction_that_arrives_while_its_month_is_built_is_recorded_as_read(
+    desk: Desk, source: ToySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.execute(desk.tick()[0])
+    source.values["2018-02"] = 2
+    (request,) = desk.tick()
+    fetch, arrivals = source.fetch, [3]
+
+    def arriving(dataset: str, months: list[str]) -> pd.DataFrame:
+        if arrivals:
+            source.values["2018-02"] = arrivals.pop()
+        return fetch(dataset, months)
+
+    monkeypatch.setattr(source, "fetch", arriving)
+    desk.execute(request)
+    assert desk.house.lake.read("toy/total")["x"].tolist() == [1, 3, 1]
+    assert desk.tick() == []
+    source.values["2018-02"] = 2  # back to what the run was requested for: it must not pass for current
+    desk.execute(desk.tick()[0])
+    assert desk.house.lake.read("toy/total")["x"].tolist() == [1, 2, 1]
+    assert desk.tick() == []
+
+
+def test_newer_code_on_disk_is_waited_for(desk: Desk) -> None:
+    desk.code_has_changed = True
+    assert desk.tick() == []
+    assert "reload the code location" in desk.said
+
+
+def test_a_deleted_file_is_made_again_and_only_it(desk: Desk, house: House) -> None:
+    desk.execute(desk.tick()[0])
+    Path(house.lake.path("toy/raw", "2018-02")).unlink()
+    (request,) = desk.tick()
+    assert request.tags["dagster/asset_partition_range_start"] == "2018-02"
+    result = desk.execute(request)
+    actions = [
+        event.step_materialization_data.materialization.metadata["action"].value
+        for event in result.get_asset_materialization_events()
+    ]
+    assert actions == ["rebuilt", "unchanged"]
+    assert desk.tick() == []
+
+
+def test_a_reverted_correction_leads_back_to_the_same_bytes(desk: Desk, house: House, source: ToySource) -> None:
+    desk.execute(desk.tick()[0])
+    path = Path(house.lake.path("toy/raw", "2018-03"))
+    before = path.read_bytes()
+    for value in (9, 1):
+        source.values["2018-03"] = value
+        desk.execute(desk.tick()[0])
+    assert path.read_bytes() == before
+    assert desk.tick() == []
+
+
+def test_a_bad_correction_that_is_taken_back_leaves_nothing_to_do(desk: Desk, source: ToySource) -> None:
+    desk.execute(desk.tick()[0])
+    source.values["2018-02"] = -1
+    desk.execute(desk.tick()[0])
+    source.values["2018-02"] = 1
+    assert desk.tick() == []
+    assert desk.house.freshness().judge("toy/total", None).state.value == "current"
 
 
 def test_an_invalid_month_is_quarantined_and_not_asked_for_again_until_it_changes(
@@ -221,7 +280,7 @@ def test_an_invalid_month_is_quarantined_and_not_asked_for_again_until_it_change
 
 def test_forcing_a_current_asset_rebuilds_it(desk: Desk) -> None:
     desk.execute(desk.tick()[0])
-    job = desk.definitions.resolve_job_def(REFRESH)
+    job = desk.definitions().resolve_job_def(REFRESH)
     result = job.execute_in_process(
         instance=desk.instance,
         asset_selection=[dg.AssetKey(["toy", "total"])],

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -12,7 +15,7 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.contracts import Outcome, Verdict
-from butterquant_assets.foundation.errors import LakeError
+from butterquant_assets.foundation.errors import DamagedFileError, LakeError
 from butterquant_assets.foundation.lake import Footer, Lake, combine, content_hash, group_digests
 
 
@@ -37,12 +40,41 @@ def footer(of: pd.DataFrame, **changes: object) -> Footer:
     return Footer(**{**values, **changes})  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "local":
         return Lake(tmp_path / "lake")
+    if request.param == "s3":
+        lend: Callable[[str], str] = request.getfixturevalue
+        return Lake(lend("s3_url"))
     fsspec.filesystem("memory").rm("/", recursive=True) if fsspec.filesystem("memory").ls("/") else None
     return Lake("memory://lake")
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """An object store in this process."""
+    server = pytest.importorskip("moto.server", reason="moto[server] is not installed").ThreadedMotoServer(
+        "127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket's prefix, with the environment that leads there."""
+    # A file system that an earlier server's tests left in the cache would ask at the wrong port.
+    pytest.importorskip("s3fs", reason="s3fs is not installed").S3FileSystem.clear_instance_cache()
+    name = f"bucket-{secrets.token_hex(4)}"
+    variables = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}
+    for variable, value in variables.items():
+        monkeypatch.setenv(f"AWS_{variable}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(name)
+    return f"s3://{name}/lake"
 
 
 def test_what_is_written_is_read_back_with_types_and_provenance(lake: Lake) -> None:
@@ -210,3 +242,148 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_pa
         assert len(lake.read("line/table", ["2018-01"])) == found.rows
         lake.sweep()
         assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_files_are_listed_with_what_they_hold(lake: Lake) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # stores count whole seconds
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    lake.write("line/single", None, frame(), footer(frame()))
+    lake.quarantine("line/table", "2018-02", frame(), footer(frame()))
+    found = lake.files()
+    assert {(f.area, f.asset, f.partition) for f in found} == {
+        ("", "line/table", "2018-01"),
+        ("", "line/single", None),
+        ("_quarantine", "line/table", "2018-02"),
+    }
+    assert all(f.bytes > 500 and f.modified >= before and not f.temporary for f in found)
+    lake.remove(found[0])
+    lake.remove(found[0])
+    assert len(lake.files()) == 2
+
+
+def test_an_empty_lake_has_no_files(tmp_path: Path) -> None:
+    assert Lake(tmp_path / "lake").files() == []
+
+
+def test_a_file_found_damaged_on_read_counts_as_missing_from_then_on(lake: Lake) -> None:
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    path = lake.path("line/table", "2018-01")
+    raw = bytearray(lake._fs.cat_file(path))
+    raw[40] ^= 1
+    lake._fs.pipe_file(path, bytes(raw))
+    assert lake.footer("line/table", "2018-01") is not None  # the footer itself is whole
+    with pytest.raises(DamagedFileError, match="not a readable Parquet file"):
+        lake.read("line/table", ["2018-01"])
+    assert lake.footer("line/table", "2018-01") is None
+    assert [(f.area, f.partition) for f in lake.files()] == [("_damaged", "2018-01")]
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    pd.testing.assert_frame_equal(lake.read("line/table", ["2018-01"]), frame())
+
+
+@pytest.mark.parametrize("rows", [3, 40_000])
+def test_a_footer_is_read_whatever_its_size(lake: Lake, rows: int) -> None:
+    names = pd.Series([f"T{number:05d}" for number in range(rows)], dtype="str")
+    table = pd.DataFrame({"ticker": names, "x": np.arange(rows)})
+    written = Footer(content_hash(table), {}, "", "", Verdict({}), rows, digests=dict.fromkeys(names, "0" * 24))
+    lake.write("line/table", "2018-01", table, written)
+    assert lake.footer("line/table", "2018-01") == written
+
+
+def test_an_object_store_that_cannot_be_reached_is_said_to_be_so(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    lake = Lake(s3_url)
+    for ask in (lambda: lake.footer("line/table", "2018-01"), lambda: lake.read("line/table", ["2018-01"])):
+        with pytest.raises(LakeError, match="cannot be reached") as caught:
+            ask()
+        assert not isinstance(caught.value, DamagedFileError)  # nothing is made again for a network's sake
+    with pytest.raises(LakeError, match="could not be written"):
+        lake.write("line/table", "2018-01", frame(), footer(frame()))
+
+
+FULL_DISK = """
+import resource, sys, numpy as np, pandas as pd
+from butterquant_assets.foundation.contracts import Verdict
+from butterquant_assets.foundation.errors import LakeError
+from butterquant_assets.foundation.lake import Footer, Lake
+lake = Lake(sys.argv[1])
+big = pd.DataFrame({"x": np.random.default_rng(0).standard_normal(200_000)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    lake.write("line/table", "2018-01", big, Footer("new", {}, "", "", Verdict({}), len(big)))
+except LakeError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    before = (tmp_path / "line/table/2018-01.parquet").read_bytes()
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "2018-01.parquet could not be written: File too large" in done.stdout
+    assert "Make room" in done.stdout
+    assert [path.name for path in (tmp_path / "line/table").iterdir()] == ["2018-01.parquet"]
+    assert (tmp_path / "line/table/2018-01.parquet").read_bytes() == before
+
+
+KILLED_BEFORE_RENAME = """
+import os, signal, sys, pandas as pd
+from butterquant_assets.foundation import files
+from butterquant_assets.foundation.contracts import Verdict
+from butterquant_assets.foundation.lake import Footer, Lake
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+frame = pd.DataFrame({"x": [1.0]})
+Lake(sys.argv[1]).write("line/table", "2018-01", frame, Footer("new", {}, "", "", Verdict({}), 1))
+"""
+
+
+def test_a_writer_killed_between_writing_and_renaming_leaves_the_old_file(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    command = [sys.executable, "-c", KILLED_BEFORE_RENAME, str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    pd.testing.assert_frame_equal(lake.read("line/table", ["2018-01"]), frame())
+    assert [f.temporary for f in lake.files()] == [True, False]
+    assert lake.partitions("line/table") == ["2018-01"]
+    assert lake.sweep() == 1
+    assert len(lake.files()) == 1
+
+
+SAME_PARTITION = """
+import sys, numpy as np, pandas as pd
+from butterquant_assets.foundation.contracts import Verdict
+from butterquant_assets.foundation.lake import Footer, Lake, content_hash
+lake, value = Lake(sys.argv[1]), float(sys.argv[2])
+table = pd.DataFrame({"x": np.full(20_000, value) + np.arange(20_000)})
+sys.stdin.readline()
+for _ in range(40):
+    lake.write("line/table", "2018-01", table, Footer(content_hash(table), {}, "", "", Verdict({}), len(table)))
+"""
+
+
+def test_two_writers_of_one_partition_leave_a_whole_file_of_one_of_them(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+    writers = [
+        subprocess.Popen([sys.executable, "-c", SAME_PARTITION, str(tmp_path), value], stdin=subprocess.PIPE)
+        for value in ("1", "2")
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    while any(writer.poll() is None for writer in writers):
+        assert len(lake.read("line/table", ["2018-01"])) in (3, 20_000)  # never a half
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.close()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    found = lake.footer("line/table", "2018-01")
+    assert found is not None
+    assert content_hash(lake.read("line/table", ["2018-01"])) == found.content
+    assert len(lake.files()) == 1

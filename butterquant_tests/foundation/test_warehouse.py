@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from pandas.testing import assert_frame_equal
 
 from butterquant_assets.foundation.errors import ConfigError, WarehouseError
-from butterquant_assets.foundation.sql_files import sql_folder
+from butterquant_assets.foundation.sql_files import read_dialect_file, read_migrations, read_query, sql_folder
 from butterquant_assets.foundation.warehouse import Warehouse
 
-MIGRATIONS = ["0001_model_registry", "0002_daily_metrics", "0003_model_events", "0004_trade_decisions"]
+MIGRATIONS = [migration.name for migration in read_migrations(sql_folder(), "sqlite")]
+RELEASED = ["0001_model_registry", "0002_daily_metrics", "0003_model_events", "0004_trade_decisions"]
 NEXT = f"{len(MIGRATIONS) + 1:04d}"
 # The table of the source document, in its order.
 # fmt: off
@@ -86,6 +90,44 @@ def test_migrations_are_applied_once_in_order_and_recorded(warehouse_url: str) -
     assert recorded["name"].tolist() == MIGRATIONS
     assert recorded["number"].tolist() == list(range(1, len(MIGRATIONS) + 1))
     assert recorded["checksum"].str.fullmatch("[0-9a-f]{64}").all()
+    assert MIGRATIONS[: len(RELEASED)] == RELEASED
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_a_database_of_any_earlier_version_is_brought_up_to_date_with_its_rows(
+    warehouse_url: str, sql: Path, version: int
+) -> None:
+    for path in (sql / "migrations").glob("*.sql"):
+        if int(path.name[:4]) > version:
+            path.unlink()
+    with Warehouse(warehouse_url, sql) as earlier:
+        assert earlier.migrate() == MIGRATIONS[:version]
+        earlier.execute("upsert_model", model("v1", role="champion"))
+    with Warehouse(warehouse_url) as warehouse:
+        assert warehouse.migrate() == MIGRATIONS[version:]
+        found = warehouse.fetch("champion", {"model": "success"})
+        assert found["version"].tolist() == ["v1"]
+        warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(3))
+        assert len(export(warehouse)) == 3
+
+
+QUERIES = sorted({path.name.split(".")[0] for path in (sql_folder() / "queries").glob("*.sql")})
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_query_runs_on_the_migrated_schema(warehouse: Warehouse, name: str) -> None:
+    query = read_query(sql_folder(), name, warehouse.dialect)
+    params: dict[str, object] = dict.fromkeys(query.parameters)
+    params |= {key: pd.Timestamp("2018-01-02") for key in ("first", "last", "known_by", "session") if key in params}
+    if query.returns:
+        found = warehouse.fetch(name, params)
+        assert list(found.columns) == list(query.returns)
+        return
+    said = "NOT NULL|null value|CHECK|violates check"  # the database understood it and wants values
+    inserts = query.statements[0].startswith("INSERT")
+    wants_values = pytest.raises(WarehouseError, match=said) if inserts else nullcontext()
+    with wants_values:
+        warehouse.execute(name, params)
 
 
 def test_a_new_migration_is_applied_to_a_database_that_has_the_earlier_ones(warehouse_url: str, sql: Path) -> None:
@@ -357,9 +399,98 @@ def test_hypertables_are_skipped_with_a_log_line_where_timescaledb_is_absent(
     assert "no timescaledb extension" in caplog.text
 
 
+def timescaledb_in(sql: Path, licence: str) -> None:
+    """Let the probe find an extension with that licence."""
+    probe = f"SELECT '2.17.0' AS extversion, '{licence}' AS license;"
+    (sql / "postgresql" / "timescaledb_version.sql").write_text(probe)
+
+
+STAND_IN = """
+CREATE TABLE calls (number SERIAL, call TEXT);
+CREATE SCHEMA timescaledb_information;
+CREATE TABLE timescaledb_information.hypertables (hypertable_name TEXT, compression_enabled BOOLEAN);
+CREATE FUNCTION create_hypertable(relation REGCLASS, time_column NAME, chunk_time_interval INTERVAL,
+    if_not_exists BOOLEAN, migrate_data BOOLEAN) RETURNS VOID LANGUAGE SQL AS
+    'INSERT INTO calls (call) VALUES (''hypertable '' || relation::text)';
+CREATE FUNCTION add_compression_policy(relation REGCLASS, compress_after INTERVAL, if_not_exists BOOLEAN)
+    RETURNS VOID LANGUAGE SQL AS
+    'INSERT INTO calls (call) VALUES (''compression of '' || relation::text)';
+CREATE FUNCTION add_continuous_aggregate_policy(relation REGCLASS, start_offset INTERVAL, end_offset INTERVAL,
+    schedule_interval INTERVAL, if_not_exists BOOLEAN) RETURNS VOID LANGUAGE SQL AS
+    'INSERT INTO calls (call) VALUES (''policy of '' || relation::text)';
+CREATE FUNCTION time_bucket(width INTERVAL, at TIMESTAMP) RETURNS TIMESTAMP LANGUAGE SQL IMMUTABLE AS
+    'SELECT date_bin(width, at, TIMESTAMP ''2000-01-03'')';
+"""
+
+
+def without_namespace(sql: Path) -> None:
+    """The statements as plain PostgreSQL takes them: options of the extension's namespace left out."""
+    weekly, compression = (sql / "postgresql" / f"daily_metrics_{name}.sql" for name in ("weekly", "compression"))
+    weekly.write_text(re.sub(r"\nWITH \(timescaledb[^)]*\)", "", weekly.read_text()))
+    bare = re.sub(r"(?s)ALTER TABLE daily_metrics SET \(.*?\);", "", compression.read_text())
+    marked = "UPDATE timescaledb_information.hypertables SET compression_enabled = TRUE;"
+    compression.write_text(
+        bare + "INSERT INTO timescaledb_information.hypertables VALUES ('daily_metrics', FALSE);" + marked
+    )
+
+
+def test_compression_and_the_weekly_aggregate_are_made_once_where_the_licence_allows(
+    new_postgres_url: str, sql: Path
+) -> None:
+    timescaledb_in(sql, licence="timescale")
+    without_namespace(sql)
+    (sql / "migrations" / f"{NEXT}_stand_in.postgresql.sql").write_text(STAND_IN)
+    (sql / "queries" / "calls.sql").write_text("-- returns: call text\nSELECT call FROM calls ORDER BY number")
+    (sql / "queries" / "weekly.sql").write_text(
+        "-- returns: week timestamp, ticker text, sessions integer, total_score double\n"
+        "SELECT week, ticker, sessions, total_score FROM daily_metrics_weekly ORDER BY week, ticker"
+    )
+    (sql / "queries" / "refresh.sql").write_text("REFRESH MATERIALIZED VIEW daily_metrics_weekly")
+    first = ["hypertable daily_metrics", "compression of daily_metrics", "policy of daily_metrics_weekly"]
+    with Warehouse(new_postgres_url, sql) as warehouse:
+        warehouse.migrate()
+        assert warehouse.fetch("calls")["call"].tolist() == first
+        warehouse.migrate()
+        assert warehouse.fetch("calls")["call"].tolist() == [*first, first[0], first[2]]
+        frame = daily_metrics(40)  # 2018-01-02, a Tuesday, to Friday, ten tickers
+        warehouse.upsert_frame("upsert_daily_metrics", frame)
+        warehouse.execute("refresh")
+        weekly = warehouse.fetch("weekly")
+    expected = frame.groupby("ticker")["total_score"].agg(["size", "mean"])
+    assert set(weekly["week"]) == {pd.Timestamp("2018-01-01")}
+    assert weekly["sessions"].tolist() == expected["size"].tolist()
+    assert weekly["total_score"].tolist() == pytest.approx(expected["mean"].tolist())
+
+
+def test_a_licence_without_compression_is_left_with_the_hypertable_and_a_log_line(
+    new_postgres_url: str, sql: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    timescaledb_in(sql, licence="apache")
+    (sql / "migrations" / f"{NEXT}_stand_in.postgresql.sql").write_text(STAND_IN)
+    (sql / "queries" / "calls.sql").write_text("-- returns: call text\nSELECT call FROM calls ORDER BY number")
+    with caplog.at_level(logging.INFO), Warehouse(new_postgres_url, sql) as warehouse:
+        warehouse.migrate()
+        assert warehouse.fetch("calls")["call"].tolist() == ["hypertable daily_metrics"]
+    assert "has licence apache: no compression and no weekly aggregate" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["daily_metrics_compression", "daily_metrics_weekly", "daily_metrics_hypertable"])
+def test_postgresql_understands_every_statement_meant_for_timescaledb(new_postgres_url: str, name: str) -> None:
+    engine = sa.create_engine(sa.make_url(new_postgres_url).set(drivername="postgresql+psycopg2"))
+    with Warehouse(new_postgres_url) as warehouse:
+        warehouse.migrate()
+    for statement in read_dialect_file(sql_folder(), name, "postgresql").statements:
+        with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as refused:
+            connection.exec_driver_sql(statement)
+        # Unknown function, unknown namespace of options: what lacks is the extension, not a comma.
+        assert refused.value.orig is not None
+        assert refused.value.orig.pgcode in ("42883", "22023")  # type: ignore[attr-defined]
+    engine.dispose()
+
+
 def test_hypertables_are_made_where_timescaledb_is_present(new_postgres_url: str, sql: Path) -> None:
     # The extension is not packaged for test machines: a function of its name records how it is called.
-    (sql / "postgresql" / "timescaledb_version.sql").write_text("SELECT '2.17.0' AS extversion;")
+    timescaledb_in(sql, licence="apache")
     (sql / "migrations" / f"{NEXT}_stand_in.sql").write_text(
         "CREATE TABLE calls (hypertable TEXT, dimension TEXT);\n"
         "CREATE FUNCTION create_hypertable(relation REGCLASS, time_column NAME, chunk_time_interval INTERVAL, "
@@ -372,6 +503,124 @@ def test_hypertables_are_made_where_timescaledb_is_present(new_postgres_url: str
     with Warehouse(new_postgres_url, sql) as warehouse:
         warehouse.migrate()
         assert warehouse.fetch("calls").to_dict("records") == [{"hypertable": "daily_metrics", "dimension": "time"}]
+
+
+def test_a_stream_gives_in_pieces_what_a_fetch_gives_at_once(warehouse: Warehouse) -> None:
+    frame = daily_metrics(57)
+    warehouse.upsert_frame("upsert_daily_metrics", frame)
+    params = {"first": date(2000, 1, 1), "last": date(2100, 1, 1), "minimum_score": -1e9}
+    pieces = list(warehouse.stream("export_daily_metrics", params, chunk=10))
+    assert [len(piece) for piece in pieces] == [10, 10, 10, 10, 10, 7]
+    assert_frame_equal(pd.concat(pieces, ignore_index=True), export(warehouse), check_exact=True)
+
+
+def test_a_stream_of_nothing_gives_one_empty_piece_with_its_types(warehouse: Warehouse) -> None:
+    params = {"first": date(2000, 1, 1), "last": date(2000, 1, 1), "minimum_score": 0.0}
+    (piece,) = warehouse.stream("export_daily_metrics", params)
+    assert piece.empty
+    assert piece.dtypes.equals(daily_metrics(1).dtypes)
+
+
+def test_a_stream_shows_the_database_as_it_was_when_it_began(warehouse: Warehouse) -> None:
+    warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(30).assign(delta=1.0))
+    params = {"first": date(2000, 1, 1), "last": date(2100, 1, 1), "minimum_score": -1e9}
+    stream = warehouse.stream("export_daily_metrics", params, chunk=10)
+    seen = [next(stream)]
+    warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(30).assign(delta=2.0))
+    seen += list(stream)
+    assert set(pd.concat(seen)["delta"]) == {1.0}
+
+
+def test_a_stream_that_is_given_up_gives_its_connection_back(warehouse: Warehouse) -> None:
+    warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(30))
+    params = {"first": date(2000, 1, 1), "last": date(2100, 1, 1), "minimum_score": -1e9}
+    for _ in range(30):  # more than any pool holds
+        stream = warehouse.stream("export_daily_metrics", params, chunk=5)
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+    assert len(export(warehouse)) == 30
+
+
+def test_replacing_takes_away_what_is_not_written_again_and_nothing_beyond_its_span(warehouse: Warehouse) -> None:
+    frame = daily_metrics(40)
+    warehouse.upsert_frame("upsert_daily_metrics", frame)
+    span = {"first": date(2018, 1, 3), "last": date(2018, 1, 4)}
+    inside = frame[frame["time"].between("2018-01-03", "2018-01-04")].drop(index=[12])
+    warehouse.replace_frame("upsert_daily_metrics", inside, clear="clear_daily_metrics", params=span)
+    assert_frame_equal(export(warehouse), frame.drop(index=[12]).reset_index(drop=True), check_exact=True)
+
+
+def test_a_replacement_the_database_refuses_leaves_the_former_rows(warehouse: Warehouse) -> None:
+    frame = daily_metrics(20)
+    warehouse.upsert_frame("upsert_daily_metrics", frame)
+    bad = frame.assign(ticker=frame["ticker"].where(frame.index != 15, None))
+    span = {"first": date(2018, 1, 1), "last": date(2018, 12, 31)}
+    with pytest.raises(WarehouseError, match=r"(NOT NULL|null value)"):
+        warehouse.replace_frame("upsert_daily_metrics", bad, clear="clear_daily_metrics", params=span, chunk=4)
+    assert_frame_equal(export(warehouse), frame, check_exact=True)
+
+
+def cut_off(url: str, waiting: bool = False) -> None:
+    """End every other connection to the database, once one of them waits for a lock if `waiting`."""
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others += " AND wait_event_type = 'Lock'" if waiting else ""
+    with engine.connect() as connection:
+        while waiting and not connection.exec_driver_sql(f"SELECT count(*) {others}").scalar():
+            connection.exec_driver_sql("SELECT pg_sleep(0.02)")
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}")
+    engine.dispose()
+
+
+def test_a_connection_lost_between_two_calls_is_made_anew(new_postgres_url: str) -> None:
+    with Warehouse(new_postgres_url) as warehouse:
+        warehouse.migrate()
+        cut_off(new_postgres_url)
+        warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(5))
+        cut_off(new_postgres_url)
+        assert len(export(warehouse)) == 5
+
+
+def test_a_connection_lost_in_a_write_is_said_to_be_so_and_the_write_can_be_repeated(new_postgres_url: str) -> None:
+    frame = daily_metrics(40)
+    blocker = sa.create_engine(sa.make_url(new_postgres_url).set(drivername="postgresql+psycopg2"))
+    failures: list[BaseException] = []
+    with Warehouse(new_postgres_url) as warehouse:
+        warehouse.migrate()
+
+        def write() -> None:
+            try:
+                warehouse.upsert_frame("upsert_daily_metrics", frame, chunk=10)
+            except WarehouseError as error:
+                failures.append(error)
+
+        writer = threading.Thread(target=write)
+        with blocker.begin() as held:
+            held.exec_driver_sql("LOCK TABLE daily_metrics IN SHARE MODE")
+            writer.start()
+            cut_off_waiting = threading.Thread(target=cut_off, args=(new_postgres_url, True))
+            cut_off_waiting.start()
+            cut_off_waiting.join(timeout=30)
+        writer.join(timeout=30)
+        assert "upsert_daily_metrics failed on" in str(failures[0])
+        assert "terminat" in str(failures[0])
+        assert export(warehouse).empty
+        assert warehouse.upsert_frame("upsert_daily_metrics", frame) == 40
+        assert_frame_equal(export(warehouse), frame, check_exact=True)
+    blocker.dispose()
+
+
+def test_a_connection_lost_in_a_stream_is_an_error_not_an_early_end(new_postgres_url: str) -> None:
+    with Warehouse(new_postgres_url) as warehouse:
+        warehouse.migrate()
+        warehouse.upsert_frame("upsert_daily_metrics", daily_metrics(2_000))
+        params = {"first": date(2000, 1, 1), "last": date(2100, 1, 1), "minimum_score": -1e9}
+        stream = warehouse.stream("export_daily_metrics", params, chunk=10)
+        next(stream)
+        cut_off(new_postgres_url)
+        with pytest.raises(WarehouseError, match="export_daily_metrics failed on"):
+            list(stream)
+        assert len(export(warehouse)) == 2_000
 
 
 URLS_THAT_FAIL: list[Callable[[str], str]] = [

@@ -1,7 +1,7 @@
 """A folder of Parquet or CSV files as a source.
 
 Datasets and columns are those of common daily exports: ``stocks_daily`` (timestamp, symbol, open, high, low, close,
-volume; optional dividend, split_ratio), ``vix_daily``, and where present ``index_daily``, ``stock_splits``
+volume; optional dividend, split_ratio, quoted), ``vix_daily``, and where present ``index_daily``, ``stock_splits``
 (timestamp, symbol, split_ratio) and ``implied_vols`` (timestamp, symbol, days, iv). A daily bar is stamped with its
 date (midnight UTC). Yardsticks for the volatility proxy, where present: ``implied_vol_3m`` (timestamp, symbol,
 iv_3m_atm; optional close_adj) and ``option_chains`` (timestamp, underlying, underlying_price, expiration, strike,
@@ -11,7 +11,8 @@ right, bid, ask; the timestamp may carry a time of day).
 back to what was quoted. The table of any other bars dataset is named ``<dataset>_splits``, since another vendor's
 prices were adjusted at another date. Without a table prices stay as delivered and carry ``quoted = False``; with only
 a split_ratio column in the bars they are un-adjusted by those, and still carry it, since splits after the last bar
-cannot be known.
+cannot be known. Whether prices were split-adjusted at all is seen from the closes on split days, unless a column
+``quoted`` of the bars says so: 1 as quoted on the day, 0 adjusted.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from butterquant_assets.market.sources.base import (
 from butterquant_assets.market.sources.tables import TableSpec, find_table, read_table, stamp
 
 PRICES = ("open", "high", "low", "close")
-BARS = TableSpec((*PRICES, "volume"), ("dividend", "split_ratio"))
+BARS = TableSpec((*PRICES, "volume"), ("dividend", "split_ratio", "quoted"))
 INDEX = TableSpec(PRICES, ("volume",))
 VIX_VALUES = TableSpec(("close",), ("open", "high", "low"))
 SPLITS = TableSpec(("split_ratio",))
@@ -160,7 +161,7 @@ class FilesSource:
         if dataset == "equity_bars":
             bars = read_table(self._required(self.bars_dataset), BARS)
             splits, complete = _known_splits(bars, paths[1])
-            return clean_equity_bars(bars, splits, quoted=complete)
+            return clean_equity_bars(bars, splits, quoted=complete, as_quoted=_declared(bars))
         if dataset == "vix":
             return clean_vix(_only_vix(read_table(self._required("vix_daily"), VIX_VALUES), paths[0]))
         if not paths[0]:
@@ -201,6 +202,20 @@ def _known_splits(bars: pd.DataFrame, table: list[Path]) -> tuple[pd.DataFrame |
         )
     known = both[columns].sort_values(["ticker", "session"]).reset_index(drop=True)
     return (known if table or len(known) else None), bool(table)
+
+
+def _declared(bars: pd.DataFrame) -> bool | None:
+    """Whether the bars say that they are as quoted; None where they say nothing."""
+    said = bars["quoted"].to_numpy()
+    if np.isnan(said).all():
+        return None
+    if not (said == said[0]).all() or said[0] not in (0.0, 1.0):
+        other = bars[said != said[0]].iloc[0] if (said != said[0]).any() else bars.iloc[0]
+        raise SourceError(
+            f"{_where(other)}: quoted is {other['quoted']:g} and {said[0]:g} in the first row, expected 1 (as quoted "
+            "on the day) or 0 (split-adjusted) in every row; deliver one kind"
+        )
+    return bool(said[0] == 1.0)
 
 
 def _positive_ratios(splits: pd.DataFrame) -> None:

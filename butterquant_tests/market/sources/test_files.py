@@ -173,6 +173,25 @@ def test_splits_in_the_bars_alone_are_undone_but_still_flagged(tmp_path):
     assert not rows["quoted"].any()
 
 
+def test_bars_that_say_they_are_quoted_stay_where_no_split_is_large_enough_to_tell(tmp_path):
+    bars = vendor_bars()
+    splits = split_table(("2016-02-01", "AAA", 1.28), ("2030-01-02", "AAA", 4.0))
+    rows = (
+        files(write_folder(tmp_path / "said", bars.assign(quoted=1.0), splits=splits)).fetch("equity_bars", MONTHS).rows
+    )
+    assert rows["close"].tolist() == bars["close"].tolist()
+    assert rows.set_index("session")["split_ratio"]["2016-02-01"] == 1.28
+    for folder, given in (("silent", bars), ("denied", bars.assign(quoted=0.0))):
+        rows = files(write_folder(tmp_path / folder, given, splits=splits)).fetch("equity_bars", MONTHS).rows
+        assert rows["close"][59] == pytest.approx(4 * bars["close"][59])
+
+
+@pytest.mark.parametrize("said", [[1.0] * 59 + [0.0], [1.0] * 30 + [np.nan] * 30, [2.0] * 60])
+def test_bars_that_say_both_are_refused(tmp_path, said):
+    with pytest.raises(SourceError, match=r"quoted is .*expected 1 .as quoted on the day. or 0"):
+        files(write_folder(tmp_path, vendor_bars().assign(quoted=said))).fetch("equity_bars", MONTHS)
+
+
 def test_a_vendors_re_adjustment_changes_no_fingerprint(tmp_path):
     bars = vendor_bars(price=300.0)
     bars["volume"] = bars["volume"] * 100

@@ -1,0 +1,103 @@
+"""Asking Dagster's daemon for a backfill of months: the same request that its UI makes, from the command line.
+
+The daemon cuts it into runs (`executors.backfill_policy_of`), launches each when what it reads is there, and shows its
+progress. Nothing here schedules anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+import dagster as dg
+
+from butterquant_assets.foundation.calendar import parse_month, shift_month
+from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.orchestration.house import House
+
+Months = tuple[str, str]
+REASON = {"butterquant/reason": "a backfill that was asked for on the command line"}
+
+
+def months_to_fill(
+    house: House, assets: Collection[str], start: str, end: str, *, look_back: int, look_ahead: int
+) -> dict[str, Months | None]:
+    """First and last month to fill, by asset; None for an unpartitioned asset.
+
+    Parameters
+    ----------
+    house
+        whose assets they are
+    assets
+        names ``group/name``; what an asset makes together with one of them comes along
+    start, end
+        analysis months ``YYYY-MM``, both included
+    look_back, look_ahead
+        market months that are read before and after them
+
+    Raises
+    ------
+    ConfigError
+        when the months or the assets leave nothing to fill.
+    """
+    start, end = parse_month(start), parse_month(end)
+    found: dict[str, Months | None] = {}
+    for declaration in house.declarations:
+        if not set(declaration.names) & set(assets):
+            continue
+        if declaration.months is None:
+            found |= dict.fromkeys(declaration.names)
+            continue
+        market = declaration.months == "market"
+        first, last = (shift_month(start, -look_back), shift_month(end, look_ahead)) if market else (start, end)
+        if covered := [month for month in house.months(declaration.months) if first <= month <= last]:
+            found |= dict.fromkeys(declaration.names, (covered[0], covered[-1]))
+    if not any(found.values()):
+        months = house.months("analysis")
+        raise ConfigError(
+            f"no partition of the chosen assets lies in {start} .. {end}; the home covers {months[0]} .. {months[-1]}: "
+            "choose months within that, and at least one asset that is partitioned"
+        )
+    return found
+
+
+def request_backfill(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, months: Mapping[str, Months | None], now: datetime
+) -> str:
+    """Store the request for a backfill; returns its id.
+
+    Parameters
+    ----------
+    instance
+        whose daemon shall do it
+    definitions
+        what the daemon's code location serves
+    months
+        from `months_to_fill`
+    now
+        time of the request, with its time zone
+    """
+    from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
+    from dagster._core.execution.backfill import PartitionBackfill
+    from dagster._core.utils import make_new_backfill_id
+
+    selectors = [
+        PartitionsByAssetSelector(
+            asset_key=dg.AssetKey(name.split("/")),
+            partitions=PartitionsSelector([PartitionRangeSelector(*span)]) if span else None,
+        )
+        for name, span in months.items()
+    ]
+    backfill: PartitionBackfill = PartitionBackfill.from_partitions_by_assets(
+        backfill_id=make_new_backfill_id(),
+        asset_graph=definitions.resolve_asset_graph(),
+        backfill_timestamp=now.timestamp(),
+        tags=REASON,
+        dynamic_partitions_store=instance,
+        partitions_by_assets=selectors,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return str(backfill.backfill_id)

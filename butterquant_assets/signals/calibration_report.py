@@ -1,0 +1,213 @@
+"""How good the probabilities were that signals came with: reliability, Brier and its parts, log-loss, ECE.
+
+What belongs here: figures of predictions made before their outcomes, and the document's words. What does not: fitting
+(`calibration_ladder`). Judged are trades older than the time-out: all of them have ended, so none is missing because it
+took long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.learning import metrics
+from butterquant_assets.learning.evidence import paired_difference
+from butterquant_assets.learning.reliability import (
+    brier_decomposition,
+    ece_by_chance_in_episodes,
+    ece_under_perfect_calibration,
+    reliability_table,
+)
+from butterquant_assets.signals.paper import non_overlapping
+from butterquant_assets.signals.versions import HOUR, require_columns, require_known
+
+Floats = npt.NDArray[np.float64]
+
+WORDS = ((0.10, "excellent"), (0.15, "good"), (0.20, "fair"))
+POOR = "poor"
+INTERVAL = 0.95
+FIGURES = (
+    "trades",
+    "not_ended",
+    "weeks",
+    "observed",
+    "predicted",
+    "brier",
+    "brier_base_rate",
+    "brier_bootstrap",
+    "brier_gain",
+    "brier_gain_low",
+    "brier_gain_high",
+    "reliability",
+    "resolution",
+    "uncertainty",
+    "within_bin",
+    "log_loss",
+    "log_loss_base_rate",
+    "ece",
+    "ece_by_chance",
+    "ece_by_chance_in_weeks",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationReport:
+    """How good the probabilities were.
+
+    Parameters
+    ----------
+    curve
+        ten rows: bin, lower, upper (of the predicted probability), trades, mean_predicted, observed, low, high (95 %
+        Jeffreys interval of the observed share), inside (the prediction lies in it); NaN in an empty bin
+    figures
+        metric and value, one row for each of `FIGURES`; NaN without trades. brier_gain is the base rate's Brier score
+        less that of the predictions, with its 95 % interval over weeks
+    word
+        the document's: excellent, good, fair or poor; empty without trades
+    sentence
+        the result in words
+    """
+
+    curve: pd.DataFrame
+    figures: pd.DataFrame
+    word: str
+    sentence: str
+
+    def value(self, metric: str) -> float:
+        """One of the figures."""
+        return float(self.figures["value"].to_numpy()[FIGURES.index(metric)])
+
+
+def brier_word(brier: float) -> str:
+    """The document's word: below .10 excellent, below .15 good, below .20 fair, else poor."""
+    return next((word for limit, word in WORDS if brier < limit), POOR)
+
+
+def judge_calibration(
+    trades: pd.DataFrame, *, as_of: pd.Timestamp, seed: int, timeout_hours: float = 72.0, calibrated_only: bool = True
+) -> CalibrationReport:
+    """Judge the probabilities that signals came with by what happened.
+
+    Parameters
+    ----------
+    trades
+        columns of `schemas.PAPER_TRADES`, executed as of `as_of` or earlier
+    as_of
+        naive UTC
+    seed
+        of the calibration error by chance
+    timeout_hours
+        longest holding
+    calibrated_only
+        leave out signals whose probability came from no calibration
+
+    Returns
+    -------
+    CalibrationReport
+        of each coin's trades those it would have held one at a time; Brier score and log-loss are those of one
+        probability, 0 .. 1, not summed over outcomes
+
+    Raises
+    ------
+    DataError
+        if columns are missing or something was not known at `as_of`.
+    ConfigError
+        if the time-out makes no sense.
+    """
+    if timeout_hours <= 0:
+        raise ConfigError(f"timeout_hours is {timeout_hours}; it must be positive")
+    columns = (
+        "coin",
+        "status",
+        "known_at",
+        "entry_at",
+        "exit_at",
+        "exit_reason",
+        "p_target",
+        "calibrated",
+        "gate_data",
+    )
+    require_columns(trades, columns, "trades")
+    counted = trades[trades["gate_data"] & (trades["calibrated"] | (not calibrated_only))]
+    counted = counted[counted["status"].isin(["closed", "open"])]
+    require_known(counted["known_at"], as_of, "trades")
+    counted = counted[non_overlapping(counted)]
+    ended = (counted["entry_at"] + timeout_hours * HOUR <= as_of) & (counted["status"] == "closed")
+    judged = counted[ended]
+    p = judged["p_target"].to_numpy(dtype=np.float64)
+    hit = (judged["exit_reason"] == "target").to_numpy().astype(np.int64)
+    weeks = judged["entry_at"].to_numpy().astype("datetime64[W]").astype(np.int64)
+    figures = dict.fromkeys(FIGURES, float("nan")) | {"trades": float(len(judged)), "weeks": float(len(set(weeks)))}
+    figures["not_ended"] = float((~ended).sum())
+    if not len(judged):
+        return CalibrationReport(_empty_curve(), _frame(figures), "", "No calibrated signal has an ended trade yet.")
+    fair = (judged["stop_bps"] / (judged["stop_bps"] + judged["target_bps"])).to_numpy()
+    figures |= _scores(p, hit, weeks, seed) | {"brier_bootstrap": float(((fair - hit) ** 2).mean())}
+    word = brier_word(figures["brier"])
+    return CalibrationReport(_curve(p, hit), _frame(figures), word, _sentence(figures, word))
+
+
+def _scores(p: Floats, hit: npt.NDArray[np.int64], weeks: npt.NDArray[np.int64], seed: int) -> dict[str, float]:
+    both = np.column_stack([1 - p, p])
+    base = np.tile([1 - hit.mean(), hit.mean()], (len(p), 1))
+    # The functions for several classes sum over them; both of two classes have the same error.
+    parts = {name: value / 2 for name, value in brier_decomposition(both, hit, 2).items()}
+    # The base rate is that of the same trades, so it starts with an advantage.
+    gain = paired_difference((hit.mean() - hit) ** 2, (p - hit) ** 2, weeks, seed=seed)
+    known = gain.episodes > 1
+    return parts | {
+        "brier_gain": gain.mean,
+        "brier_gain_low": gain.low if known else float("nan"),
+        "brier_gain_high": gain.high if known else float("nan"),
+        "observed": float(hit.mean()),
+        "predicted": float(p.mean()),
+        "brier_base_rate": float(hit.mean() * (1 - hit.mean())),
+        "log_loss": float(metrics.row_log_loss(both, hit).mean()),
+        "log_loss_base_rate": float(metrics.row_log_loss(base, hit).mean()),
+        "ece": metrics.expected_calibration_error(both, hit),
+        "ece_by_chance": ece_under_perfect_calibration(both, seed=seed),
+        "ece_by_chance_in_weeks": ece_by_chance_in_episodes(both, hit, weeks, seed=seed),
+    }
+
+
+def _curve(p: Floats, hit: npt.NDArray[np.int64]) -> pd.DataFrame:
+    from scipy.special import betaincinv
+
+    table = reliability_table(np.column_stack([1 - p, p]), hit, 2)
+    table = table[table["class"] == 1].drop(columns="class").rename(columns={"count": "trades"}).reset_index(drop=True)
+    n = table["trades"].to_numpy(dtype=np.float64)
+    won = np.nan_to_num(table["observed"].to_numpy() * n)
+    tail = (1 - INTERVAL) / 2
+    low, high = betaincinv(won + 0.5, n - won + 0.5, tail), betaincinv(won + 0.5, n - won + 0.5, 1 - tail)
+    table["low"] = np.where(n > 0, np.where(won == 0, 0.0, low), np.nan)
+    table["high"] = np.where(n > 0, np.where(won == n, 1.0, high), np.nan)
+    table["inside"] = (table["mean_predicted"] >= table["low"]) & (table["mean_predicted"] <= table["high"])
+    return table
+
+
+def _empty_curve() -> pd.DataFrame:
+    edges = np.arange(11) / 10
+    means = dict.fromkeys(("mean_predicted", "observed", "low", "high"), np.nan)
+    columns: dict[str, Any] = {"bin": np.arange(10), "lower": edges[:-1], "upper": edges[1:], "trades": 0}
+    return pd.DataFrame(columns | means | {"inside": False})
+
+
+def _frame(figures: dict[str, float]) -> pd.DataFrame:
+    values = pd.DataFrame({"metric": pd.Series(FIGURES, dtype="str"), "value": [figures[name] for name in FIGURES]})
+    return values.astype({"value": "float64"})
+
+
+def _sentence(figures: dict[str, float], word: str) -> str:
+    better = "better" if figures["brier_gain_low"] > 0 else "not shown to be better"
+    limit = max(figures["ece_by_chance"], figures["ece_by_chance_in_weeks"])
+    chance = "no more than chance explains" if figures["ece"] <= limit else "more than chance explains"
+    return (
+        f"Brier {figures['brier']:.3f} ({word} in the document's words), {better} than the base rate's "
+        f"{figures['brier_base_rate']:.3f}, over {figures['trades']:.0f} trades of {figures['weeks']:.0f} weeks; "
+        f"calibration error {figures['ece']:.3f}, {chance} ({limit:.3f})."
+    )

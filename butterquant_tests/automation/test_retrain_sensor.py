@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from butterquant_assets.automation.jobs import REFRESH
+from butterquant_assets.automation.requests import trained_families
+from butterquant_assets.automation.retrain_sensor import (
+    EVENT_TAG,
+    FIGURES_TAG,
+    KIND_TAG,
+    REASONS_TAG,
+    build_retrain_sensor,
+    code_conditions,
+)
+from butterquant_assets.automation.retraining import RetrainConfig
+from butterquant_assets.automation.retries import RetryPolicy
+from butterquant_assets.automation.runs import process_tags
+from butterquant_assets.automation.sensors import build_freshness_sensor
+from butterquant_assets.definitions import Settings, build_house
+from butterquant_assets.foundation import errors
+from butterquant_assets.foundation.retrain_log import RetrainEvent, RetrainLog
+from butterquant_assets.foundation.settings import load_settings
+from butterquant_assets.orchestration.house import House
+from butterquant_tests.automation import toys
+from butterquant_tests.automation.desk import Desk
+
+ASSETS = (toys.raw, toys.total, toys.model, toys.quick, toys.export, toys.decision)
+POLICY = RetryPolicy(attempts=2, base_seconds=60.0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    name: str = "feature_drift"
+    month: str = "2018-03"
+    fired: bool = True
+    figures: Mapping[str, float] = field(default_factory=lambda: {"columns": 3.0})
+    text: str = "3 of 23 columns drifted"
+
+
+class Team:
+    """Both sensors over one home and one instance, and what they are told."""
+
+    def __init__(self, home: Path) -> None:
+        self.source = toys.ToySource()
+        self.house = toys.toy_house(home, self.source, ASSETS)
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.conditions: list[Measured] = []
+        self.feedback = 0
+        self.taken: list[datetime] = []
+        self.fresh = Desk(self.house, self.instance, build=self._freshness)
+        self.retrain = self.new_daemon()
+
+    def _freshness(self, house: House, desk: Desk) -> dg.SensorDefinition:
+        return build_freshness_sensor(house, hold_training=True, clock=lambda: desk.now)
+
+    def new_daemon(self, cursor: str | None = None) -> Desk:
+        """A desk of the retrain sensor; it begins three days ago, since the times of runs are real."""
+        now = (datetime.now(UTC) - timedelta(days=3)).timestamp()
+        return Desk(self.house, self.instance, build=self._retraining, now=now, cursor=cursor)
+
+    def _retraining(self, house: House, desk: Desk) -> dg.SensorDefinition:
+        return build_retrain_sensor(
+            house,
+            RetrainConfig(),
+            signals=lambda house: list(self.conditions),
+            take=self._take,
+            updates={"toy/quick"},
+            policy=POLICY,
+            clock=lambda: datetime.fromtimestamp(desk.now, UTC).replace(tzinfo=None),
+        )
+
+    def _take(self, house: House, until: datetime) -> int:
+        self.taken.append(until)
+        return self.feedback
+
+    def events(self) -> tuple[RetrainEvent, ...]:
+        return RetrainLog(self.house.settings.warehouse_location).events()
+
+    def values(self, asset: str) -> list[int]:
+        return self.house.lake.read(f"toy/{asset}")["x"].tolist()
+
+    def later(self, **amount: float) -> None:
+        self.retrain.now += timedelta(**amount).total_seconds()
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Team:
+    """A built home whose record of retrains has begun."""
+    made = Team(tmp_path)
+    made.fresh.execute(made.fresh.tick()[0])
+    assert made.retrain.tick() == []
+    assert "nothing new to learn from" in made.retrain.said
+    made.later(days=3)
+    return made
+
+
+def correct(team: Team, value: int) -> None:
+    """New data: everything but what trains is brought up to date."""
+    team.source.values["2018-02"] = value
+    (request,) = team.fresh.tick()
+    assert team.fresh.execute(request).success
+
+
+def test_new_data_alone_retrains_nothing_and_is_said_to_wait(team: Team) -> None:
+    correct(team, 2)
+    assert (team.values("total"), team.values("model"), team.values("decision")) == ([1, 2, 1], [1, 1, 1], [1, 1, 1])
+    assert team.fresh.tick() == []
+    assert team.fresh.said == "everything is current; toy/export, toy/model, toy/quick wait for a retrain"
+    assert team.retrain.tick() == []
+    assert team.retrain.said == "nothing calls for a retrain"
+
+
+def test_what_only_makes_sense_with_a_model_belongs_to_it_and_what_lives_on_does_not(team: Team) -> None:
+    assert trained_families(team.house) == {
+        "toy/model": {"toy/model", "toy/export"},
+        "toy/quick": {"toy/quick"},
+    }
+
+
+def test_of_the_product_the_export_and_the_judgement_belong_to_the_model(tmp_path: Path) -> None:
+    families = trained_families(build_house(load_settings(Settings, {"home": tmp_path}, {})))
+    assert families["butterfly/success_model"] >= {"butterfly/success_onnx", "butterfly/success_champion"}
+    assert families["butterfly/quiet_model"] >= {"butterfly/quiet_onnx"}
+    living = {"butterfly/daily_scan", "butterfly/trade_decisions", "butterfly/training_set", "butterfly/roi_labels"}
+    assert living.isdisjoint(set().union(*families.values()))
+
+
+def test_a_model_that_is_lost_is_made_again_without_a_reason_to_retrain(team: Team) -> None:
+    Path(team.house.lake.path("toy/model")).unlink()
+    (request,) = team.fresh.tick()
+    team.fresh.execute(request)
+    assert team.values("model") == [1, 1, 1]
+    assert len(team.events()) == 1
+
+
+def test_drift_retrains_with_its_reason_and_figures_in_the_run_and_in_the_log(team: Team) -> None:
+    correct(team, 2)
+    team.conditions, team.feedback = [Measured()], 17
+    (request,) = team.retrain.tick()
+    event = team.events()[-1]
+    assert (event.kind, event.outcome, event.rows_added) == ("full", "requested", 17)
+    assert [(reason.name, reason.figures) for reason in event.reasons] == [("feature_drift", {"columns": 3.0})]
+    assert request.tags[EVENT_TAG] == event.event_id
+    assert (request.tags[KIND_TAG], request.tags[REASONS_TAG]) == ("full", "feature_drift")
+    assert json.loads(request.tags[FIGURES_TAG]) == {"feature_drift": {"columns": 3.0}}
+    assert request.run_key is None
+    assert team.retrain.execute(request).success
+    assert team.values("model") == team.values("export") == team.values("decision") == [1, 2, 1]
+    assert team.retrain.tick() == []
+    assert "is done" in team.retrain.said
+    team.later(days=4)
+    assert team.retrain.tick() == []  # the condition still holds, and has been acted on
+    assert team.retrain.said == "nothing calls for a retrain"
+    assert len(team.events()) == 2
+
+
+def test_drift_without_anything_new_to_learn_from_is_recorded_as_such(team: Team) -> None:
+    team.conditions = [Measured()]
+    assert team.retrain.tick() == []
+    assert team.retrain.said == "nothing new to learn from, though: 3 of 23 columns drifted"
+    assert team.events()[-1].outcome == "nothing_new"
+    assert team.retrain.tick() == []
+    assert len(team.events()) == 2
+
+
+def test_a_week_updates_the_cheap_members_only_and_takes_no_feedback(team: Team) -> None:
+    correct(team, 2)
+    taken = len(team.taken)
+    team.later(days=5)
+    (request,) = team.retrain.tick()
+    assert (request.tags[KIND_TAG], request.tags[REASONS_TAG]) == ("update", "weekly")
+    team.retrain.execute(request)
+    assert (team.values("quick"), team.values("model")) == ([1, 2, 1], [1, 1, 1])
+    assert len(team.taken) == taken
+
+
+def test_a_month_retrains_everything(team: Team) -> None:
+    correct(team, 2)
+    team.later(days=28)
+    (request,) = team.retrain.tick()
+    assert (request.tags[KIND_TAG], request.tags[REASONS_TAG]) == ("full", "monthly")
+    team.retrain.execute(request)
+    assert team.values("quick") == team.values("model") == [1, 2, 1]
+
+
+def test_changed_code_is_a_reason_of_its_own_and_acts_once(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert code_conditions(team.house) == ()
+    changed = tuple(
+        (axis, vars(node) and type(node)(node.name, node.months, node.reads, "edited code", node.config))
+        if node.name == "toy/model"
+        else (axis, node)
+        for axis, node in team.house._nodes
+    )
+    monkeypatch.setattr(team.house, "_nodes", changed)
+    assert team.fresh.tick() == []
+    (request,) = team.retrain.tick()
+    assert request.tags[REASONS_TAG] == "code"
+    assert team.events()[-1].reasons[0].text == "the code of toy/model has changed"
+    team.retrain.execute(request)
+    assert code_conditions(team.house) == ()
+
+
+def test_a_retrain_that_failed_is_tried_again_a_bounded_number_of_times(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (request,) = team.retrain.tick()
+
+    def broken(self: object, *arguments: object, **options: object) -> None:
+        raise errors.LakeError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("butterquant_assets.foundation.lake.Lake.write", broken)
+        assert not team.retrain.execute(request).success
+        team.retrain.now = datetime.now(UTC).timestamp()
+        assert team.retrain.tick(after=10) == []
+        assert "attempt 1 of 2" in team.retrain.said
+        (again,) = team.retrain.tick(after=60)
+        assert again.tags[EVENT_TAG] == request.tags[EVENT_TAG]
+        assert not team.retrain.execute(again).success
+    assert team.retrain.tick(after=3600) == []
+    assert "failed 2 times" in team.retrain.said
+    assert team.retrain.tick() == []
+    assert len(team.events()) == 2
+
+
+def test_a_daemon_that_died_after_recording_requests_the_run_and_no_second_one(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (lost,) = team.retrain.tick()  # the event is written; the answer never reached the daemon
+    revived = team.new_daemon()
+    revived.now = team.retrain.now
+    (request,) = revived.tick()
+    assert request.tags[EVENT_TAG] == lost.tags[EVENT_TAG]
+    revived.execute(request)
+    once_more = team.new_daemon()
+    once_more.now = revived.now
+    assert once_more.tick() == []
+    assert len(team.events()) == 2
+
+
+def test_one_run_at_a_time_and_the_reason_is_kept(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    busy = team.instance.create_run_for_job(
+        team.retrain.definitions().resolve_job_def(REFRESH), status=dg.DagsterRunStatus.STARTED, tags=process_tags()
+    )
+    assert team.retrain.tick() == []
+    assert "a run is under way, so this waits: 3 of 23" in team.retrain.said
+    team.instance.report_run_canceled(busy)
+    assert len(team.retrain.tick()) == 1
+
+
+def test_retrains_in_quick_succession_are_held_apart(team: Team) -> None:
+    for number, month in enumerate(("2018-03", "2018-04")):
+        correct(team, 2 + number)
+        team.conditions = [Measured(month=month)]
+        asked = team.retrain.tick()
+        if number == 0:
+            team.retrain.execute(asked[0])
+            team.retrain.tick()
+    assert asked == []
+    assert "this waits: 3 of 23 columns drifted" in team.retrain.said
+    team.later(days=2)
+    assert len(team.retrain.tick()) == 1
+
+
+def test_what_cannot_be_read_is_told_and_nothing_is_recorded(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(dataset: str, months: object) -> dict[str, str]:
+        raise errors.SourceError("the source does not answer")
+
+    correct(team, 2)
+    team.conditions = [Measured()]
+    monkeypatch.setattr(team.source, "fingerprints", broken)
+    assert team.retrain.tick() == []
+    assert team.retrain.said == "the source does not answer"
+    assert len(team.events()) == 1

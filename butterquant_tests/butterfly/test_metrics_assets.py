@@ -1,0 +1,124 @@
+"""The asset daily_metrics in a house of stand-ins: what reaches the warehouse, and what a second run costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from butterquant_assets.butterfly import metrics_assets, stored_models
+from butterquant_assets.foundation.contracts import Contract
+from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_assets.orchestration.declaration import Result, Work, lake_asset
+from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.rebuild import Rebuilt, rebuild
+from butterquant_tests.butterfly.metric_cases import constant_model, scan_of
+
+BINDING = {"start": "2018-01", "end": "2018-02", "market_start": "2018-01", "market_end": "2018-02"}
+SCANNED = {"rows": scan_of("2018-01-02", 30)}
+FACTS = {"champion": "", "version": "fedcba9876543210"}
+
+
+def any_table(name: str, columns: Iterable[str], keys: tuple[str, ...], time: str | None = "session") -> Contract:
+    return Contract(f"butterfly/{name}", pa.DataFrameSchema({column: pa.Column() for column in columns}), keys, time)
+
+
+@lake_asset(
+    any_table("daily_scan", SCANNED["rows"].columns, ("session", "ticker")),
+    code=[],
+    months="scan",
+    config=lambda settings: FACTS["version"],
+)
+def daily_scan(work: Work) -> pd.DataFrame:
+    """The scan, as it is held above."""
+    rows = SCANNED["rows"]
+    return rows[rows["session"].dt.strftime("%Y-%m").isin(work.months)]
+
+
+@lake_asset(
+    any_table("success_model", ["x"], ("x",), None),
+    any_table("success_in_service", ["x"], ("x",), None),
+    code=[],
+    months=None,
+)
+def success(work: Work) -> Result:
+    """A model that was trained and judged."""
+    table = pd.DataFrame({"x": [1]})
+    return Result({"success_model": table, "success_in_service": table}, facts={None: FACTS})
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Versions whose models were asked for."""
+    versions: list[str] = []
+
+    def stored(store: object, version: str) -> list[Any]:
+        versions.append(version)
+        return [constant_model("2018-01-10", version, [0.4, 0.1, 0.2, 0.3])]
+
+    monkeypatch.setattr(stored_models, "stored_models", stored)
+    monkeypatch.setitem(SCANNED, "rows", scan_of("2018-01-02", 30))
+    return versions
+
+
+def built(home: Path, url: str, *, force: bool = False) -> Rebuilt:
+    settings = HomeSettings(home=home, warehouse_url=url)
+    declarations = [daily_scan, success, *metrics_assets.ASSETS]
+    house = House(settings, BINDING, declarations, lambda: None, {"scan": 2})  # type: ignore[arg-type,return-value]
+    done = [rebuild(house, d, house.months("scan") if d.months else (None,), force=force) for d in house.declarations]
+    return done[-1]
+
+
+def written(url: str) -> pd.DataFrame:
+    with Warehouse(url) as house:
+        span = {"first": pd.Timestamp("2000-01-01"), "last": pd.Timestamp("2100-01-01")}
+        return house.fetch("export_daily_metrics", span | {"minimum_score": -1e9})
+
+
+def test_every_analysis_of_the_scan_is_in_the_warehouse_with_the_opinion_of_its_model(
+    tmp_path: Path, warehouse_url: str, asked: list[str]
+) -> None:
+    done = built(tmp_path, warehouse_url)
+    assert done.count("butterfly/daily_metrics", "rebuilt") == 2
+    found = written(warehouse_url)
+    scan = SCANNED["rows"]
+    assert found[["time", "ticker"]].to_numpy().tolist() == scan[["session", "ticker"]].to_numpy().tolist()
+    assert found["current_price"].tolist() == scan["spot"].tolist()
+    judged = found["time"] >= "2018-01-10"
+    assert found["ml_success_prob"].notna().tolist() == judged.tolist()
+    assert set(found.loc[judged, "model_version"]) == {"fedcba9876543210"}
+    assert asked == ["fedcba9876543210"]  # no champion yet: the newest version, as trade_decisions takes it
+
+
+def test_a_second_run_writes_nothing_and_a_forced_one_the_same_rows(
+    tmp_path: Path, warehouse_url: str, asked: list[str]
+) -> None:
+    built(tmp_path, warehouse_url)
+    before = written(warehouse_url)
+    assert built(tmp_path, warehouse_url).count("butterfly/daily_metrics", "unchanged") == 2
+    assert len(asked) == 1
+    built(tmp_path, warehouse_url, force=True)
+    pd.testing.assert_frame_equal(written(warehouse_url), before, check_exact=True)
+
+
+def test_a_row_that_a_correction_takes_out_of_the_scan_leaves_the_warehouse_too(
+    tmp_path: Path, warehouse_url: str, asked: list[str]
+) -> None:
+    built(tmp_path, warehouse_url)
+    whole = SCANNED["rows"]
+    SCANNED["rows"] = whole.drop(index=whole.index[5])
+    assert built(tmp_path, warehouse_url, force=True).count("butterfly/daily_metrics", "rebuilt") == 2
+    assert len(written(warehouse_url)) == len(whole) - 1
+
+
+def test_the_champion_is_asked_where_there_is_one(
+    tmp_path: Path, warehouse_url: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FACTS, "champion", "0123456789abcdef")
+    built(tmp_path, warehouse_url)
+    assert asked == ["0123456789abcdef"]

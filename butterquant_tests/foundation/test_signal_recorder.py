@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from butterquant_assets.foundation.errors import DataError, WarehouseError
+from butterquant_assets.foundation.signal_recorder import SignalRecorder
+from butterquant_assets.signals.paper import execute
+from butterquant_tests.signals.signal_cases import HOUR, START, random_bars, random_funding, scored
+
+END = START + 200 * HOUR
+
+
+@pytest.fixture
+def recorder(warehouse_url: str) -> Iterator[SignalRecorder]:
+    with SignalRecorder(warehouse_url) as opened:
+        opened.migrate()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def signals() -> pd.DataFrame:
+    return scored(random_bars(2, 200, 1, move=0.02), 1)
+
+
+def trades_as_of(signals: pd.DataFrame, as_of: pd.Timestamp = END) -> pd.DataFrame:
+    return execute(signals, random_bars(2, 200, 1, move=0.02), random_funding(2, 200, 1), as_of=as_of)
+
+
+def test_what_was_recorded_comes_back_with_every_digit(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    trades = trades_as_of(signals)
+    assert recorder.record_signals(signals) == len(signals)
+    filled = trades[trades["status"].isin(["closed", "open"])]
+    assert recorder.record_trades(trades) == len(filled)
+    found = recorder.signals(START, END).set_index("signal_id")
+    given = signals.set_index("signal_id").loc[found.index]
+    for letter in "TMCVOBFI":
+        np.testing.assert_array_equal(found[f"factor_{letter.lower()}"], given[letter])
+    for name in ("score", "stop_bps", "ev_bps", "market_regime", "atr14"):
+        np.testing.assert_array_equal(found[name], given[name])
+    assert (found["known_at"] == given["hour"] + HOUR).all()
+    assert (found["gate_fund"] == given["gate_fund"]).all()
+    assert (found["reason"] == given["reason"]).all()
+    results = recorder.results(START, END + HOUR).set_index("signal_id")
+    expected = filled.set_index("signal_id").loc[results.index]
+    for name in ("pnl_bps", "exit_at", "outcome", "settlements", "held_hours"):
+        np.testing.assert_array_equal(results[name], expected[name])
+    executions = recorder.executions(START, END).set_index("signal_id")
+    np.testing.assert_array_equal(executions["entry_fill"], expected.loc[executions.index, "entry_fill"])
+
+
+def test_writing_twice_is_writing_once(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    trades = trades_as_of(signals)
+    for _ in range(2):
+        recorder.record_signals(signals)
+        recorder.record_trades(trades)
+    assert len(recorder.signals(START, END)) == len(signals)
+    assert recorder.new_results(START) == (trades["status"] == "closed").sum()
+
+
+def test_an_open_trade_is_replaced_by_its_end_and_not_opened_again_by_a_late_writer(
+    recorder: SignalRecorder, signals: pd.DataFrame
+) -> None:
+    early, late = trades_as_of(signals, START + 100 * HOUR), trades_as_of(signals)
+    open_then = early[early["status"] == "open"]["signal_id"]
+    assert len(open_then) > 3
+    recorder.record_signals(signals)
+    for trades in (early, late, early):
+        recorder.record_trades(trades)
+    ended = set(late[late["status"] == "closed"]["signal_id"])
+    results = recorder.results(START, END + HOUR).set_index("signal_id")
+    assert (results.loc[[name for name in open_then if name in ended], "status"] == "closed").all()
+
+
+def test_a_correction_replaces_what_was_recorded(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    recorder.record_signals(signals)
+    recorder.record_signals(signals.assign(confidence=50.0))
+    assert (recorder.signals(START, END)["confidence"] == 50.0).all()
+    trades = trades_as_of(signals)
+    recorder.record_trades(trades)
+    closed = trades[trades["status"] == "closed"].assign(pnl_bps=1.0)
+    recorder.record_trades(closed.assign(known_at=closed["known_at"] - HOUR))
+    found = recorder.results(START, END)
+    assert (found[found["status"] == "closed"]["pnl_bps"] == 1.0).all()
+
+
+def test_paper_and_live_stand_beside_each_other(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    trades = trades_as_of(signals).head(5)
+    recorder.record_signals(signals)
+    recorder.record_trades(trades)
+    recorder.record_trades(trades, mode="live")
+    assert sorted(recorder.results(START, END)["mode"].unique()) == ["live", "paper"]
+
+
+def test_a_trade_needs_its_signal(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    with pytest.raises(WarehouseError, match=r"(?i)foreign key"):
+        recorder.record_trades(trades_as_of(signals))
+
+
+def test_nothing_is_written_when_something_is_wrong(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="are repeated"):
+        recorder.record_signals(pd.concat([signals, signals.head(1)]))
+    with pytest.raises(DataError, match="lack the columns ev_bps"):
+        recorder.record_signals(signals.drop(columns="ev_bps"))
+    with pytest.raises(WarehouseError, match="upsert_signal_snapshots"):
+        recorder.record_signals(signals.assign(verdict=["unsure", *signals["verdict"].iloc[1:]]))
+    assert len(recorder.signals(START, END)) == 0
+    assert recorder.record_signals(signals.iloc[:0]) == 0

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from butterquant_assets.automation.failure_schedule import failure_schedule
+from butterquant_assets.monitoring.failed_partitions import CONTRACT
+from butterquant_assets.monitoring.failure_assets import listing
+from butterquant_tests.automation.watched import RAW, TOTAL, WATCH, Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Site(tmp_path, instance)
+        assert made.refresh().success
+        yield made
+
+
+def test_where_all_is_well_the_inventory_is_an_empty_valid_table(site: Site) -> None:
+    assert site.take_stock() == []
+    frame = site.house.lake.read("monitoring/failed_partitions")
+    assert CONTRACT.validate(frame).passed
+    assert listing(frame) == "none"
+
+
+def test_a_quarantined_month_is_listed_until_a_good_one_takes_its_place(site: Site) -> None:
+    site.source.values["2018-02"] = -1
+    first = site.refresh()
+    site.refresh()  # looks at it again, and leaves it alone
+    site.source.values["2018-02"] = -2
+    second = site.refresh()
+    (row,) = site.take_stock()
+    assert (row["asset"], row["partition"], row["state"], row["attempts"]) == (RAW, "2018-02", "quarantined", 2)
+    assert row["run_id"] == second.run_id != first.run_id
+    assert pd.notna(row["since"])
+    assert row["waiting_assets"] == f"{WATCH} (1), {TOTAL} (1)"
+    site.source.values["2018-02"] = 2
+    assert site.refresh().success
+    assert site.take_stock() == []
+
+
+def test_partitions_whose_runs_failed_three_times_are_listed_with_the_step_that_failed(site: Site) -> None:
+    site.source.values["2018-02"] = 2
+    site.source.broken = "https://vendor/hook-secret does not answer"
+    for _ in range(2):
+        site.refresh("2018-02", "2018-02")
+    assert site.take_stock() == []
+    last = site.refresh("2018-02", "2018-02")
+    (row,) = site.take_stock()
+    assert (row["asset"], row["partition"], row["state"], row["attempts"]) == (RAW, "2018-02", "exhausted", 3)
+    assert "https://vendor/*** does not answer" in row["reason"]
+    assert row["run_id"] == last.run_id
+    site.source.broken = None
+    assert site.refresh("2018-02", "2018-02").success
+    assert site.take_stock() == []
+
+
+def test_the_inventory_shows_what_failed_and_is_taken_every_day_by_default(site: Site) -> None:
+    site.source.values["2018-02"] = -1
+    site.refresh()
+    site.take_stock()
+    (record,) = site.instance.fetch_materializations(dg.AssetKey(["monitoring", "failed_partitions"]), limit=1).records
+    metadata = record.asset_materialization.metadata
+    assert metadata["quarantined"].value == 1
+    assert "toy/raw 2018-02: quarantined after 1 attempts" in metadata["which"].value
+    assert failure_schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert failure_schedule.execution_timezone == "UTC"
+
+
+def test_every_column_is_described(site: Site) -> None:
+    spec = site.definitions.resolve_asset_graph().get(dg.AssetKey(["monitoring", "failed_partitions"]))
+    assert all(column.description for column in spec.metadata["dagster/column_schema"].columns)

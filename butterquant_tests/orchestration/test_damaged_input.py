@@ -1,0 +1,70 @@
+"""A damaged page inside a lake file, which no footer shows: the reader meets it, and the next run makes it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from butterquant_assets.foundation.contracts import Contract
+from butterquant_assets.foundation.errors import DamagedFileError
+from butterquant_assets.foundation.freshness import Window, plan
+from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.orchestration.declaration import Work, lake_asset
+from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.rebuild import rebuild
+
+BINDING = {"start": "2018-01", "end": "2018-02", "market_start": "2018-01", "market_end": "2018-02"}
+DAYS = pd.to_datetime(["2018-01-02", "2018-02-01"]).astype("datetime64[us]")
+
+
+def table(name: str) -> Contract:
+    return Contract(f"m/{name}", pa.DataFrameSchema({"session": pa.Column(), "x": pa.Column()}), ("session",))
+
+
+@lake_asset(table("source"), code=[], months="market")
+def source(work: Work) -> pd.DataFrame:
+    """Two months."""
+    frame = pd.DataFrame({"session": DAYS, "x": [1.0, 2.0]})
+    return frame[frame["session"].dt.strftime("%Y-%m").isin(work.months)]
+
+
+@lake_asset(
+    table("reader"), reads=[Window("m/source")], code=[], config=lambda settings: settings.seed, months="market"
+)
+def reader(work: Work) -> pd.DataFrame:
+    """The same, twice as much."""
+    frame = work.read("m/source")
+    return frame.assign(x=frame["x"] * 2)
+
+
+def house_of(home: Path, seed: int) -> House:
+    settings = HomeSettings(home=home, seed=seed)
+    return House(settings, BINDING, [source, reader], lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def run(house: House) -> None:
+    for declaration in house.declarations:
+        rebuild(house, declaration, house.months("market"))
+
+
+def test_a_damaged_page_is_met_set_aside_and_made_again(tmp_path: Path) -> None:
+    house = house_of(tmp_path, seed=7)
+    run(house)
+    path = Path(house.lake.path("m/source", "2018-01"))
+    good = path.read_bytes()
+    raw = bytearray(good)
+    raw[30] ^= 1
+    path.write_bytes(raw)
+    changed = house_of(tmp_path, seed=8)  # gives the reader cause to read
+    assert plan(changed.freshness()).stale["m/source"] == {}
+    with pytest.raises(DamagedFileError, match=r"source/2018-01\.parquet is not a readable Parquet file"):
+        run(changed)
+    stale = plan(changed.freshness()).stale["m/source"]
+    assert {key: judgement.reasons for key, judgement in stale.items()} == {"2018-01": ("missing",)}
+    run(changed)
+    assert plan(changed.freshness()).nothing_to_do
+    assert path.read_bytes() == good
+    assert changed.lake.read("m/reader", ["2018-01", "2018-02"])["x"].tolist() == [2.0, 4.0]

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from butterquant_assets.foundation.errors import ConfigError, DataError
+from butterquant_assets.signals.paper import Execution, execute, non_overlapping
+from butterquant_assets.signals.schemas import PAPER_TRADES
+from butterquant_tests.shared_data import reference_dir
+from butterquant_tests.signals.signal_cases import (
+    HOUR,
+    START,
+    accepted,
+    bars_of,
+    funding_of,
+    no_funding,
+    one_signal,
+    random_bars,
+    random_funding,
+    scored,
+)
+
+FREE = Execution(taker_fee_bps=0.0, slippage_bps=0.0, half_spread_bps=0.0)
+CALM = (100.0, 100.5, 99.5, 100.0)
+LATER = START + 1000 * HOUR
+
+
+def one_trade(
+    rows: list[tuple[float, float, float, float]], side: str = "long", execution: Execution = FREE, **given: Any
+) -> pd.Series:
+    """The trade of a signal on the first bar with a stop at 2 % and a target at 4 %; the rows follow that bar."""
+    tables = {"funding": no_funding(), "as_of": LATER} | given
+    funding = tables.pop("funding")
+    return execute(one_signal(side=side), bars_of([CALM, *rows]), funding, execution=execution, **tables).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "side", "reason", "price", "hours"),
+    [
+        ([(100.0, 104.5, 97.5, 100.0)], "long", "stop", 98.0, 1.0),  # both touched: the stop came first
+        ([(100.0, 102.5, 95.5, 100.0)], "short", "stop", 102.0, 1.0),
+        ([CALM, (100.0, 104.0, 99.0, 103.0)], "long", "target", 104.0, 2.0),
+        ([CALM, (100.0, 101.0, 96.0, 97.0)], "short", "target", 96.0, 2.0),
+        ([CALM, (95.0, 96.0, 94.0, 95.5)], "long", "stop", 95.0, 1.0),  # gap through the stop: filled at the open
+        ([CALM, (105.0, 106.0, 104.5, 105.0)], "short", "stop", 105.0, 1.0),
+        ([CALM, (106.0, 107.0, 105.0, 106.0)], "long", "target", 104.0, 2.0),  # gap through the target: no present
+        ([(100.0, 104.0, 98.0, 99.0)], "long", "stop", 98.0, 1.0),  # touching is enough
+        ([CALM] * 71 + [(100.0, 101.0, 99.0, 100.7)], "long", "timeout", 100.7, 72.0),
+        ([CALM] * 71 + [(math.nan,) * 4, (101.0, 101.5, 100.5, 101.0)], "long", "timeout", 101.0, 72.0),
+        ([CALM, (math.nan,) * 4, (97.0, 97.5, 96.0, 97.0)], "long", "stop", 97.0, 2.0),
+    ],
+)
+def test_a_trade_worked_by_hand_ends_where_it_should(
+    rows: list[tuple[float, float, float, float]], side: str, reason: str, price: float, hours: float
+) -> None:
+    trade = one_trade(rows, side)
+    assert (trade["exit_reason"], trade["status"]) == (reason, "closed")
+    assert trade["exit_price"] == pytest.approx(price, abs=1e-9)
+    assert trade["held_hours"] == hours
+    sign = 1 if side == "long" else -1
+    assert trade["pnl_bps"] == pytest.approx(1e4 * sign * (price / 100 - 1), abs=1e-6)
+    assert trade["gap_bps"] == pytest.approx(max(0.0, -sign * 1e4 * (price / 100 - 1) - 200) if reason == "stop" else 0)
+
+
+def test_costs_of_both_sides_are_paid_and_named() -> None:
+    trade = one_trade([(100.0, 104.2, 99.0, 104.0)], execution=Execution(5.0, 1.0, 2.0))
+    entry, exit_ = 100 * 1.0003, 104 * 0.9997
+    fee = 5.0 * (1 + exit_ / entry)
+    assert trade["entry_fill"] == pytest.approx(entry)
+    assert trade["exit_fill"] == pytest.approx(exit_)
+    assert trade["pnl_bps"] == pytest.approx(1e4 * (exit_ / entry - 1) - fee)
+    assert (trade["spread_bps"], trade["slippage_bps"], trade["spread_known"]) == (4.0, 2.0, False)
+    assert trade["paid_cost_bps"] == pytest.approx(400 - trade["pnl_bps"])
+    assert trade["pnl_usd"] == pytest.approx(trade["pnl_bps"] / 10)
+
+
+def test_books_give_spread_and_slippage_where_they_are_known() -> None:
+    books = pd.DataFrame({"hour": [START + HOUR, START + 2 * HOUR], "coin": "SIMA", "half_spread_bps": [3.0, np.nan]})
+    rows = [CALM, (100.0, 104.2, 99.0, 104.0)]
+    only_entry = one_trade(rows, execution=Execution(), books=books.assign(slippage_bps=[4.0, 5.0]))
+    assert (only_entry["spread_bps"], only_entry["slippage_bps"], only_entry["spread_known"]) == (4.0, 9.0, False)
+    both = one_trade(rows, execution=Execution(), books=books.fillna({"half_spread_bps": 6.0}))
+    assert (both["spread_bps"], both["slippage_bps"], both["spread_known"]) == (9.0, 2.0, True)
+
+
+@pytest.mark.parametrize(("interval", "settled"), [(2, 36), (4, 18), (8, 9)])
+def test_funding_is_paid_at_the_settlements_of_every_interval(interval: int, settled: int) -> None:
+    times = pd.date_range(START, periods=400 // interval, freq=f"{interval}h")
+    funding = funding_of([(time, 1e-4, 110.0) for time in times])
+    for side, sign in (("long", 1), ("short", -1)):
+        trade = one_trade([CALM] * 100, side, funding=funding)
+        # Entered at 01:00 and held to 01:00 three days later.
+        assert (trade["settlements"], trade["funding_known"]) == (settled, True)
+        assert trade["paid_funding_bps"] == pytest.approx(sign * settled * 1.1)
+        assert trade["pnl_bps"] == pytest.approx(-sign * settled * 1.1)
+
+
+def test_a_settlement_at_the_entry_counts_and_one_after_a_barrier_was_touched_does_not() -> None:
+    funding = funding_of([(START + k * HOUR, 1e-3, 100.0) for k in range(1, 5)])
+    trade = one_trade([CALM, (100.0, 104.2, 99.0, 104.0), CALM, CALM], funding=funding)
+    assert trade["settlements"] == 2  # at 01:00, its entry, and 02:00; within 02:00 .. 03:00 it ended
+
+
+def test_settlements_without_a_mark_are_valued_at_the_last_close_and_counted() -> None:
+    funding = funding_of([(START + HOUR, 1e-3, math.nan), (START + 2 * HOUR, 1e-3, 100.0)])
+    trade = one_trade([CALM, (100.0, 104.2, 99.0, 104.0)], funding=funding)
+    assert (trade["settlements"], trade["settlements_by_proxy"]) == (2, 1)
+    assert trade["paid_funding_bps"] == pytest.approx(20.0)
+
+
+def test_unknown_settlements_are_said_and_not_taken_for_none() -> None:
+    assert not one_trade([CALM] * 90)["funding_known"]
+    late = funding_of([(START + k * HOUR, 1e-4, 100.0) for k in range(40, 90, 8)])
+    assert not one_trade([CALM] * 90, funding=late)["funding_known"]
+
+
+def test_funding_agrees_with_the_reference_vectors() -> None:
+    """What a short of the vectors receives, the window being inclusive; times off the hour go to the kernel itself."""
+    from butterquant_assets.signals.paper_kernel import funding
+
+    vectors = json.loads((reference_dir() / "okx_margin_and_funding_vectors.json").read_text())["funding"]
+    day = pd.Timestamp("2021-09-01")
+    for case in vectors["cases"]:
+        given = [text.split() for text in case["funding_at"]]
+        times = np.array([(day + pd.Timedelta(hours=int(at[:2]))).value // 1000 for at, _ in given])
+        marks = np.array([vectors["mark_open_00"], vectors["mark_open_08"]])
+        cash = np.array([float(rate) for _, rate in given]) * marks * case["amount"]
+        span = [np.array([pd.Timestamp(case[end]).value // 1000]) for end in ("open", "close")]
+        paid, _, _ = funding(times, cash, np.zeros(2, dtype=bool), *span)
+        assert paid[0] == pytest.approx(case["fee_short_received"], abs=2e-11)  # given to 11 places
+
+
+def test_accepted_signals_of_a_coin_are_taken_one_at_a_time_and_the_others_are_still_executed() -> None:
+    bars = bars_of([CALM] * 200)
+    signals = pd.concat([accepted(one_signal(hour)) for hour in (0, 10, 72, 80)], ignore_index=True)
+    trades = execute(signals, bars, no_funding(), as_of=LATER)
+    # The first is held from 01:00 to 01:00 three days later, when the third enters.
+    assert trades["track"].tolist() == ["accepted", "busy", "accepted", "busy"]
+    assert trades["pnl_bps"].notna().all()
+
+
+def test_another_coin_is_free_and_rejected_signals_keep_nobody_busy() -> None:
+    bars = pd.concat([bars_of([CALM] * 100, coin) for coin in ("SIMA", "SIMB")])
+    signals = pd.concat([one_signal(0), accepted(one_signal(1)), accepted(one_signal(2, coin="SIMB"))])
+    trades = execute(signals, bars, no_funding(), as_of=LATER)
+    assert trades["track"].tolist() == ["rejected", "accepted", "accepted"]
+
+
+def test_signals_that_cannot_be_filled_say_so() -> None:
+    signals = pd.concat([one_signal(0), one_signal(1, coin="SIMB"), one_signal(2).assign(stop_bps=np.nan)])
+    bars = bars_of([CALM, (math.nan, 1.0, 1.0, 1.0), CALM, CALM])
+    trades = execute(signals, bars, no_funding(), as_of=START + 4 * HOUR)
+    assert trades["status"].tolist() == ["not_filled"] * 3
+    pending = execute(one_signal(3), bars, no_funding(), as_of=START + 4 * HOUR)
+    assert pending["status"].tolist() == ["pending"]
+    assert PAPER_TRADES.validate(pending).reasons() == []
+
+
+def test_an_open_trade_is_marked_as_if_it_ended_at_the_last_close() -> None:
+    trade = one_trade([CALM, (100.0, 102.0, 99.0, 101.0)], as_of=START + 3 * HOUR, execution=Execution())
+    assert (trade["status"], trade["outcome"], trade["exit_price"]) == ("open", "open", 101.0)
+    assert (trade["exit_at"], trade["known_at"]) == (START + 3 * HOUR, START + 3 * HOUR)
+    assert trade["pnl_bps"] == pytest.approx(100 - 14, abs=0.3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_kernel_agrees_with_a_plain_walk(seed: int) -> None:
+    bars, funding = random_bars(4, 300, seed, missing=0.05), random_funding(4, 300, seed)
+    signals = scored(bars, seed).sample(120, random_state=seed)
+    signals = pd.concat([accepted(signals.iloc[:60]), signals.iloc[60:]])
+    as_of = START + 290 * HOUR
+    trades = execute(signals, bars, funding, as_of=as_of)
+    assert PAPER_TRADES.validate(trades).reasons() == []
+    assert set(trades["exit_reason"]) >= {"stop", "target", "open", "not_filled"}
+    busy: dict[str, pd.Timestamp] = {}
+    for trade in trades.to_dict("records"):
+        expected = plain_trade(trade, bars, funding, as_of, busy)
+        for name, value in expected.items():
+            if isinstance(value, float):
+                assert trade[name] == pytest.approx(value, rel=1e-12, abs=1e-7, nan_ok=True), (trade["signal_id"], name)
+            else:
+                assert trade[name] == value, (trade["signal_id"], name)
+
+
+def plain_trade(
+    trade: dict[str, Any], bars: pd.DataFrame, funding: pd.DataFrame, as_of: pd.Timestamp, busy: dict[str, pd.Timestamp]
+) -> dict[str, Any]:
+    """One trade after the rules in words, bar by bar, with dictionaries."""
+    own = bars[(bars["coin"] == trade["coin"]) & (bars["hour"] + HOUR <= as_of)].dropna().set_index("hour")
+    rows = own.to_dict("index")
+    entry = trade["hour"] + HOUR
+    if entry not in rows or not trade["stop_bps"] > 0:
+        return {"status": "pending" if entry + HOUR > as_of else "not_filled", "pnl_bps": math.nan}
+    d = 1 if trade["side"] == "long" else -1
+    price = rows[entry]["open"]
+    stop, target = price * (1 - d * trade["stop_bps"] / 1e4), price * (1 + d * trade["target_bps"] / 1e4)
+    status, reason, level, at, paid_until = "open", "open", price, entry, entry
+    for hour in sorted(row for row in rows if row >= entry):
+        bar, end = rows[hour], hour + HOUR
+        if hour >= entry + 72 * HOUR:
+            status, reason, level, at, paid_until = "closed", "timeout", bar["open"], hour, hour
+            break
+        against, towards = (bar["low"], bar["high"]) if d > 0 else (bar["high"], bar["low"])
+        if d * against <= d * stop:
+            gapped = d * bar["open"] <= d * stop
+            status, reason, level, paid_until = "closed", "stop", bar["open"] if gapped else stop, hour
+            at = hour if gapped else end
+            break
+        if d * towards >= d * target:
+            status, reason, level, at, paid_until = "closed", "target", target, end, hour
+            break
+        level, at, paid_until = bar["close"], end, end
+        if end == entry + 72 * HOUR:
+            status, reason = "closed", "timeout"
+            break
+    fill_in, fill_out = price * (1 + d * 2e-4), level * (1 - d * 2e-4)
+    fee = 5.0 * (1 + fill_out / fill_in)
+    cash = 0.0
+    settled = funding[(funding["coin"] == trade["coin"]) & (funding["settled_at"] <= as_of)]
+    for row in settled.to_dict("records"):
+        if entry <= row["settled_at"] <= paid_until:
+            last = rows.get(row["settled_at"] - HOUR, {}).get("close", math.nan)
+            mark = last if math.isnan(row["mark_price"]) else row["mark_price"]
+            cash += 0.0 if math.isnan(mark) else row["rate"] * mark
+    paid = 1e4 * d * cash / fill_in
+    track = "rejected"
+    if trade["verdict"] == "accepted":
+        free = entry >= busy.get(trade["coin"], entry)
+        track = "accepted" if free else "busy"
+        if free:
+            busy[trade["coin"]] = at if status == "closed" else pd.Timestamp.max
+    return {
+        "status": status,
+        "exit_reason": reason,
+        "track": track,
+        "exit_price": level,
+        "exit_at": at,
+        "paid_funding_bps": paid,
+        "pnl_bps": 1e4 * d * (fill_out / fill_in - 1) - fee - paid,
+    }
+
+
+def test_what_was_known_at_a_time_does_not_change_when_more_is_known() -> None:
+    """Cutting bars, signals and settlements at a time gives bit for bit what the time alone gives."""
+    bars, funding = random_bars(3, 400, 5, missing=0.03), random_funding(3, 400, 5)
+    signals = accepted(scored(bars, 5))
+    for hour in (100, 237, 301):
+        as_of = START + hour * HOUR
+        cut = execute(
+            signals[signals["hour"] < as_of],
+            bars[bars["hour"] < as_of],
+            funding[funding["settled_at"] <= as_of],
+            as_of=as_of,
+        )
+        pd.testing.assert_frame_equal(execute(signals, bars, funding, as_of=as_of), cut, check_exact=True)
+        ended = cut[cut["status"] == "closed"]
+        final = execute(signals, bars, funding, as_of=LATER)
+        same = final[final["signal_id"].isin(ended["signal_id"])].reset_index(drop=True)
+        columns = [name for name in ended if name != "funding_known"]  # the next settlement may show a silence
+        pd.testing.assert_frame_equal(same[columns], ended.reset_index(drop=True)[columns], check_exact=True)
+
+
+def test_order_of_rows_and_other_coins_change_nothing() -> None:
+    bars, funding = random_bars(3, 200, 6, missing=0.03), random_funding(3, 200, 6)
+    signals = accepted(scored(bars, 6))
+    whole = execute(signals, bars, funding, as_of=LATER)
+    shuffled = execute(*(frame.sample(frac=1, random_state=1) for frame in (signals, bars, funding)), as_of=LATER)
+    pd.testing.assert_frame_equal(whole, shuffled, check_exact=True)
+    alone = execute(*(frame[frame["coin"] == "SIM1"] for frame in (signals, bars, funding)), as_of=LATER)
+    own = whole[whole["coin"] == "SIM1"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, alone, check_exact=True)
+
+
+def test_trades_that_do_not_overlap_are_the_first_ones_not_the_shortest() -> None:
+    bars = bars_of([CALM] * 100)
+    signals = pd.concat([one_signal(hour) for hour in (0, 5, 72)])
+    trades = execute(signals, bars, no_funding(), as_of=LATER)
+    assert non_overlapping(trades).tolist() == [True, False, True]
+
+
+def test_nothing_at_all_is_an_empty_table_of_the_same_shape() -> None:
+    signals = one_signal().iloc[:0]
+    trades = execute(signals, bars_of([CALM]), no_funding(), as_of=LATER)
+    assert len(trades) == 0
+    assert PAPER_TRADES.validate(trades).reasons() == []
+    without_bars = execute(one_signal(), bars_of([CALM]).iloc[:0], no_funding(), as_of=LATER)
+    assert without_bars["status"].tolist() == ["not_filled"]
+
+
+def test_bad_input_is_refused_with_its_name() -> None:
+    bars = bars_of([CALM, CALM])
+    with pytest.raises(DataError, match="bars lack the columns close"):
+        execute(one_signal(), bars.drop(columns="close"), no_funding(), as_of=LATER)
+    with pytest.raises(DataError, match="bars are repeated"):
+        execute(one_signal(), pd.concat([bars, bars]), no_funding(), as_of=LATER)
+    with pytest.raises(DataError, match="full hour"):
+        execute(one_signal(), bars.assign(hour=bars["hour"] + pd.Timedelta(minutes=30)), no_funding(), as_of=LATER)
+    with pytest.raises(DataError, match="signals are repeated"):
+        execute(pd.concat([one_signal(), one_signal()]), bars, no_funding(), as_of=LATER)
+    with pytest.raises(DataError, match="settlements of SIMA are repeated"):
+        execute(one_signal(), bars, funding_of([(START + HOUR, 0.1, 1.0)] * 2), as_of=LATER)
+    with pytest.raises(ConfigError, match="timeout_hours"):
+        Execution(timeout_hours=0)
