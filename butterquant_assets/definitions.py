@@ -178,7 +178,10 @@ def build_definitions(settings: Settings, house: House | None = None) -> dg.Defi
         the house, if the caller has built it already
     """
     house = house or build_house(settings)
-    secrets = (*settings.alerts.secrets(), *passwords_in(settings.warehouse_url, settings.lake_url))
+    secrets = (
+        *settings.alerts.secrets(),
+        *passwords_in(settings.warehouse_url, settings.lake_url, settings.broker_url),
+    )
     collect_jobs, collect_sensors = _collector(settings)
     resources: dict[str, Any] = {IO_MANAGER_KEY: LakeIOManager(house.lake)}
     return dg.Definitions(

@@ -155,8 +155,8 @@ def test_a_correction_that_is_taken_back_leads_to_the_same_bytes(fresh: tuple[Pa
     [
         ("lake/butterfly/features/2016-05.parquet", {"butterfly/features": 1}),
         ("lake/butterfly/analyses/2016-05.parquet", {"butterfly/analyses": 1, "butterfly/analysis_rejects": 1}),
-        ("lake/market/vix/2016-04.parquet", {"market/vix": 1}),
-        ("lake/butterfly/vix_samples.parquet", {"butterfly/vix_samples": 1}),
+        pytest.param("lake/market/vix/2016-04.parquet", {"market/vix": 1}, marks=pytest.mark.slow),
+        pytest.param("lake/butterfly/vix_samples.parquet", {"butterfly/vix_samples": 1}, marks=pytest.mark.slow),
     ],
 )
 def test_a_deleted_file_is_rebuilt_and_its_readers_stay(
@@ -220,7 +220,7 @@ def reaching(module: str) -> set[str]:
 
 def readers(names: set[str]) -> set[str]:
     """Assets that read some of these, directly or through others."""
-    settings = load_settings(Settings, {"source": "files", "data_dir": "unused"}, {})
+    settings = load_settings(Settings, {"home": "/nowhere", "source": "files", "data_dir": "unused"}, {})
     found: set[str] = set()
     for declaration in DECLARATIONS:  # inputs before their readers
         if {window.asset for window in declaration.resolved(settings).windows} & (names | found):

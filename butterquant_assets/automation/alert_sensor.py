@@ -140,7 +140,10 @@ class Watch:
     ) -> None:
         self._house, self._config, self._model_assets, self._histories = house, config, model_assets, histories
         self._held = held
-        self.secrets = (*config.secrets(), *passwords_in(house.settings.warehouse_url, house.settings.lake_url))
+        self.secrets = (
+            *config.secrets(),
+            *passwords_in(house.settings.warehouse_url, house.settings.lake_url, house.settings.broker_url),
+        )
 
     def look(self, state: AlertState, instance: dg.DagsterInstance) -> Look:
         """Everything that holds, and everything that has happened since the last look.

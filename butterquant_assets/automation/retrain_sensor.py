@@ -27,8 +27,8 @@ from butterquant_assets.automation.retries import RetryPolicy
 from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
 from butterquant_assets.automation.sensors import POLICY, run_request
 from butterquant_assets.foundation.errors import ButterQuantError, DamagedFileError
-from butterquant_assets.foundation.freshness import plan
-from butterquant_assets.foundation.retrain_log import Kind, RetrainEvent, RetrainLog, new_event
+from butterquant_assets.foundation.freshness import State, plan
+from butterquant_assets.foundation.retrain_log import Kind, Reason, RetrainEvent, RetrainLog, new_event
 from butterquant_assets.orchestration.house import House
 
 INTERVAL_SECONDS = 60
@@ -103,7 +103,7 @@ def build_retrain_sensor(
         fail_dead_runs(context.instance)
         now, log = clock(), RetrainLog(house.settings.warehouse_location)
         try:
-            history = log.events()
+            history = log.events() or _first_look(log, now)
             pending = _pending(context, history, now)
             if pending is not None:
                 return _resume(house, context.instance, pending, now, policy, updates)
@@ -117,6 +117,14 @@ def build_retrain_sensor(
             return dg.SkipReason(str(error))
 
     return retraining
+
+
+def _first_look(log: RetrainLog, now: datetime) -> tuple[RetrainEvent, ...]:
+    """Begin the record: the models found in place are as new as the record, so periods count from now."""
+    text = "watching begins; the models found in place count as trained now"
+    reason = Reason("first_look", now.strftime("%Y-%m-%d"), {}, text)
+    log.record(new_event(now, "full", "nothing_new", 0, (reason,)))
+    return log.events()
 
 
 def code_conditions(house: House) -> tuple[CodeCondition, ...]:
@@ -195,11 +203,20 @@ def _retrain(
     added = take(house, now) if kind == "full" else 0
     wanted = new_event(now, kind, "requested", added, decision.reasons)
     run = _run_of(house, wanted, updates)
+    if run is None and (waits := _waiting(house)):
+        return dg.SkipReason(f"{waits}; until then this waits: {decision.text}")
     if run is None:
         log.record(new_event(now, kind, "nothing_new", added, decision.reasons))
         return dg.SkipReason(f"nothing new to learn from, though: {decision.text}")
     log.record(wanted)
     return dg.SensorResult(run_requests=[run])
+
+
+def _waiting(house: House) -> str:
+    """What keeps a trained asset from being made at all; empty where nothing does."""
+    freshness = house.freshness()
+    judged = {name: freshness.judge(name, None) for name in trained_families(house)}
+    return "; ".join(f"{name} {', '.join(j.reasons)}" for name, j in judged.items() if j.state is State.WAITING)
 
 
 def _run_of(house: House, event: RetrainEvent, updates: Collection[str]) -> dg.RunRequest | None:

@@ -115,12 +115,9 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
     store = model_store.ModelStore(work.house.settings.models_location)
     versions = {str(label).partition("@")[0] for label in decided["model_version"].unique()}
     cards = {version: store.load_card(success.NAME, version) for version in sorted(versions)}
-    thresholds = {
-        label: model.threshold
-        for version in sorted(versions)
-        for model in stored_models.stored_models(store, version)
-        for label in [model.label]
-    }
+    models = [model for version in sorted(versions) for model in stored_models.stored_models(store, version)]
+    thresholds = {model.label: model.threshold for model in models}
+    calibrators = {model.label: model.ensemble.calibrator.version() for model in models}
     footer = work.freshness.snapshot.entry(SCAN, work.months[0]).footer
     by_model = decided["track"] != "baseline"
     base = decided["model_version"].str.split("@").str[0]  # a partition of no row has no columns
@@ -128,7 +125,7 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
         expected_roi_training=decided["expected_roi"],
         threshold_document=float(work.config),
         threshold_chosen=decided["model_version"].map(thresholds).astype("float64"),
-        calibration_version=base.map({v: c["serving"]["calibration"]["version"] for v, c in cards.items()}),
+        calibration_version=decided["model_version"].map(calibrators),
         training_content=base.map({v: c["data_versions"][TRAINING] for v, c in cards.items()}),
         model_version=decided["model_version"].where(by_model),
         analysis_content=None if footer is None else footer.content,

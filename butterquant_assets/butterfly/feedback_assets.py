@@ -160,7 +160,7 @@ def take_feedback(house: House, until: datetime | None = None, *, clock: Clock =
     Raises
     ------
     LakeError
-        if decisions, outcomes, training set or VIX are not materialised.
+        if decisions, outcomes, training set, VIX or bars are not materialised.
     DataError
         if decisions and outcomes contradict each other.
     """
@@ -172,7 +172,9 @@ def take_feedback(house: House, until: datetime | None = None, *, clock: Clock =
         locked(house.settings.home / "locks" / LEDGER),
         FeedbackLedger(house.settings.warehouse_location, clock=clock) as ledger,
     ):
-        takes, reach = ledger.takes(), _read(house, VIX, ["session"])["session"].max()
+        takes = ledger.takes()
+        # A day with a VIX and no bars yet would settle its trades as having no exit, for ever.
+        reach = min(_read(house, name, ["session"])["session"].max() for name in (VIX, BARS))
         decided = _read(house, DECISIONS, ["session", "ticker", "track", "route", "model_version", "selected"])
         outcomes = _read(house, OUTCOMES)
         as_of = reach if until is None else min(pd.Timestamp(until).normalize(), reach)

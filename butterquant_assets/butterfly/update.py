@@ -191,6 +191,7 @@ def walk_weeks(
     settings: MemberSettings,
     *,
     label: str,
+    feedback: pd.DataFrame | None = None,
 ) -> UpdateWalk:
     """Update week by week; each model predicts the rows of its own week, which it has not seen.
 
@@ -209,6 +210,8 @@ def walk_weeks(
         of the added trees
     label
         label column
+    feedback
+        session and ticker of feedback rows that the vintages have learnt from besides the sample
 
     Returns
     -------
@@ -222,7 +225,7 @@ def walk_weeks(
     """
     if rows.empty:
         raise DataError("no row was scanned, so there is nothing to update on; scan at least one month")
-    data = _arrays(rows, sample, label)
+    data = _arrays(rows, sample, label, feedback)
     taught = _sample_predictions(data, sample, parent, label)
     firsts = np.array([model.first for model in parent], dtype="datetime64[D]")
     shape = (len(rows), N_CLASSES)
@@ -273,10 +276,12 @@ class _Met:
     sample: _Sample
 
 
-def _arrays(rows: pd.DataFrame, sample: pd.DataFrame, label: str) -> _Rows:
+def _arrays(rows: pd.DataFrame, sample: pd.DataFrame, label: str, feedback: pd.DataFrame | None) -> _Rows:
     known = rows["evaluation_session"].notna().to_numpy()
     leave = rows["evaluation_session"].to_numpy().astype("datetime64[D]")
     sampled = pd.MultiIndex.from_frame(rows[KEYS]).isin(pd.MultiIndex.from_frame(sample[KEYS]))
+    if feedback is not None:
+        sampled |= pd.MultiIndex.from_frame(rows[KEYS]).isin(pd.MultiIndex.from_frame(feedback[KEYS]))
     return _Rows(
         X=rows[list(FEATURES)].to_numpy(dtype=np.float64),
         y=rows[label].where(known, 0.0).to_numpy(dtype=np.float64).astype(np.int64),

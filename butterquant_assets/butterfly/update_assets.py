@@ -8,7 +8,7 @@ import pandas as pd
 
 from butterquant_assets.butterfly import features as feature_module
 from butterquant_assets.butterfly import stored_models, success, update, update_schemas, update_version
-from butterquant_assets.butterfly.assets import TRAINING, artifact_hashes
+from butterquant_assets.butterfly.assets import FEEDBACK, TRAINING, artifact_hashes
 from butterquant_assets.foundation import model_store
 from butterquant_assets.foundation.freshness import Window
 from butterquant_assets.foundation.registry import Registry
@@ -25,7 +25,8 @@ def _walk(work: Work, parent: update_version.Parent, scanned: pd.DataFrame) -> u
     config, settings, _ = work.config
     label = str(parent.training["label"])
     rows = update.update_rows(scanned, feature_module.build_features(scanned), work.read(OUTCOMES), label)
-    return update.walk_weeks(rows, work.read(TRAINING), parent.models, config, settings, label=label)
+    learnt = work.read(FEEDBACK) if "feedback" in parent.training.get("training", {}) else None
+    return update.walk_weeks(rows, work.read(TRAINING), parent.models, config, settings, label=label, feedback=learnt)
 
 
 def _publish(
@@ -94,7 +95,7 @@ def _update(
 @lake_asset(
     update_schemas.SUCCESS_UPDATE,
     update_schemas.SUCCESS_IN_SERVICE,
-    reads=[Window(SCAN), Window(OUTCOMES), Window(TRAINING), Window(CHAMPION)],
+    reads=[Window(SCAN), Window(OUTCOMES), Window(TRAINING), Window(FEEDBACK), Window(CHAMPION)],
     code=[stored_models, update, update_version, onnx_ensemble, model_store, _walk, _publish, _judge, _update],
     config=lambda settings: (settings.update, settings.training.settings, settings.costs),
     months=None,

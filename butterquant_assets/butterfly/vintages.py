@@ -153,7 +153,7 @@ def train_vintages(
         # Only the rows of the fold: which later rows there are must not even move a rounding.
         base = np.full((len(lessons.y), N_CLASSES), np.nan)
         base[taught] = predict_member(student, lessons.X[taught])
-        members = {kind: _train_member(kind, lessons, taught, base, config) for kind in config.members}
+        members = {kind: _train_member(kind, lessons, taught, len(data.y), base, config) for kind in config.members}
         weights, calibration = _combine(predictions, data, known, config)
         ensemble = Ensemble(student, members, weights, calibration.calibrator)
         vintages.append(Vintage(fold, ensemble, calibration, int(known.sum()), int(taught[len(data.y) :].sum())))
@@ -274,8 +274,13 @@ def train_student(data: _Data, boundary: np.datetime64, config: TrainingConfig) 
     )
 
 
-def _train_member(kind: str, data: _Lessons, taught: Mask, base: Floats, config: TrainingConfig) -> TrainedMember:
-    fit, check = inner_split(data.entry, data.leave, taught, config.validation_share, config.embargo_days)
+def _train_member(
+    kind: str, data: _Lessons, taught: Mask, samples: int, base: Floats, config: TrainingConfig
+) -> TrainedMember:
+    # Stopping judges, and tracks chose the feedback rows: only the sample, which comes first, says when to stop.
+    sampled = taught & (np.arange(len(taught)) < samples)
+    _, check = inner_split(data.entry, data.leave, sampled, config.validation_share, config.embargo_days)
+    fit = taught & data.known_by(data.entry[check].min(), config.embargo_days)
     return train_member(
         kind,
         data.X[fit],

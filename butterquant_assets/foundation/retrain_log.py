@@ -31,9 +31,9 @@ class Reason:
     ----------
     name
         ``feature_drift``, ``prediction_drift``, ``calibration_decay``, ``decision_decay``, ``code``,
-        ``configuration``, ``weekly`` or ``monthly``
+        ``weekly``, ``monthly``, or ``first_look`` where the record begins
     occasion
-        the month (or, for code and configuration, the version) it is about; a name and an occasion act once
+        the month (or, for code, the version) it is about; a name and an occasion act once
     figures
         what was measured, by name; a figure that could not be measured is None
     text

@@ -267,8 +267,13 @@ def _queued(
     outbox: Sequence[Waiting], due: Iterable[Message], channels: Sequence[str], now: datetime
 ) -> tuple[Waiting, ...]:
     kept = [replace(w, channels=tuple(c for c in w.channels if c in channels)) for w in outbox]
-    queue = [w for w in (*kept, *(Waiting(message, tuple(channels)) for message in due)) if w.channels]
+    queue = [w for w in (*kept, *(Waiting(message, _addressed(message, channels)) for message in due)) if w.channels]
     return tuple(queue) if len(queue) <= MAX_WAITING else _summed_up(queue, now)
+
+
+def _addressed(message: Message, channels: Sequence[str]) -> tuple[str, ...]:
+    """The channels a message goes to: a channel's own trouble is told by the others only."""
+    return tuple(name for name in channels if message.kind is not Kind.CHANNEL or name != message.subject)
 
 
 def _summed_up(queue: Sequence[Waiting], now: datetime) -> tuple[Waiting, ...]:

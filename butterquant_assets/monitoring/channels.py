@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, parsedate_to_datetime
@@ -36,6 +36,7 @@ LONGEST_WAIT_SECONDS = 5.0  # within one look; a longer wait is spent between tw
 PAUSE = timedelta(seconds=30)  # doubled with every failed look
 LONGEST_PAUSE = timedelta(minutes=15)
 LONGEST_ASKED_PAUSE = timedelta(hours=1)
+LONGEST_REFUSED = timedelta(hours=24)  # a message the channel itself refuses is then given up
 BUDGET_SECONDS = 24.0  # of all channels together; a tick of a sensor must end within 60
 ANSWER_BYTES = 4096
 WRONG_ADDRESS = (301, 302, 303, 307, 308, 401, 403, 404, 407, 410)
@@ -235,6 +236,10 @@ class Courier:
             outcome = self._tried(channel, waiting.message, end)
             if outcome.reason is None:
                 state = delivered(state, waiting.message, channel.name)
+                continue
+            if outcome.this_message and self._now() - waiting.message.at >= LONGEST_REFUSED:
+                log.warning("alert channel %s refuses a message, it is given up: %s", channel.name, outcome.reason)
+                state = replace(delivered(state, waiting.message, channel.name), troubles=state.troubles)
                 continue
             log.warning("alert channel %s does not deliver, the message is kept: %s", channel.name, outcome.reason)
             failures = state.troubles[channel.name].failures if channel.name in state.troubles else 0

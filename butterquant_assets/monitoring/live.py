@@ -38,10 +38,11 @@ def learnt_rows(training_set: pd.DataFrame, training: Mapping[str, Any]) -> pd.D
     DataError
         if none is left.
     """
-    boundary = pd.Timestamp(training["splits"]["vintages"][-1]["vintage"])
-    rows = training_set[training_set["session"] < boundary]
+    last = training["splits"]["vintages"][-1]
+    entered, left = pd.Timestamp(last["train_last_entry"]), pd.Timestamp(last["train_last_exit"])
+    rows = training_set[(training_set["session"] <= entered) & (training_set["evaluation_session"] <= left)]
     if rows.empty:
-        raise DataError(f"the training set has no row before {boundary:%Y-%m}, when the model in service was trained")
+        raise DataError(f"the training set has no row up to {entered:%Y-%m-%d}, the last the model in service learnt")
     return rows.reset_index(drop=True)
 
 

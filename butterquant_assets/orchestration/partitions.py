@@ -24,7 +24,7 @@ def monthly(first: str, last: str | None) -> dg.TimeWindowPartitionsDefinition:
     return dg.TimeWindowPartitionsDefinition(
         start=first,
         end=None if last is None else shift_month(last, 1),
-        end_offset=1 if last is None else 0,
+        end_offset=1,
         fmt=MONTH_FORMAT,
         cron_schedule="0 0 1 * *",
         timezone="UTC",

@@ -74,8 +74,9 @@ def prune(
     home = house.settings.home
     checks = [key for definition in build_checks(house) for key in definition.check_keys]
     found = prune_runs(instance, before=before, checks=checks, dry_run=dry_run, sparing=sparing)
+    freshness = house.freshness()  # a home that grows learns by looking which months it covers
     months = house.months("market")
-    found += prune_lake(house.lake, house.freshness(), (months[0], months[-1]), before=before, dry_run=dry_run)
+    found += prune_lake(house.lake, freshness, (months[0], months[-1]), before=before, dry_run=dry_run)
     found += prune_temporaries((home / "models", home / "plots"), before=before, dry_run=dry_run)
     found += _prune_models(house, before, dry_run)
     return Report(older_than_days, dry_run, found)

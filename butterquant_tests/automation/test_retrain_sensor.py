@@ -96,7 +96,9 @@ def team(tmp_path: Path) -> Team:
     made = Team(tmp_path)
     made.fresh.execute(made.fresh.tick()[0])
     assert made.retrain.tick() == []
-    assert "nothing new to learn from" in made.retrain.said
+    assert made.retrain.said == "nothing calls for a retrain"
+    assert [reason.name for event in made.events() for reason in event.reasons] == ["first_look"]
+    assert made.taken == []
     made.later(days=3)
     return made
 

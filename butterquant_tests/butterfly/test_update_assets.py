@@ -51,7 +51,9 @@ def house_of(home: Path, config: UpdateConfig = CONFIG) -> House:
     scanned = case.given.analyses.set_index(KEYS).loc[keys].reset_index().assign(episode=rows["episode"].to_numpy())
     outcomes = rows[[*KEYS, "evaluation_session", LABEL]].assign(missing_reason="")
     champion = pd.DataFrame({"challenger": [case.parent.version]})
-    tables = {SCAN: scanned, OUTCOMES: outcomes, update_assets.TRAINING: case.given.training_set, CHAMPION: champion}
+    sample = case.given.training_set
+    tables = {SCAN: scanned, OUTCOMES: outcomes, update_assets.TRAINING: sample, CHAMPION: champion}
+    tables[update_assets.FEEDBACK] = sample.iloc[:0]
     upstream = [given(name, frame) for name, frame in tables.items()]
     house = House(Settings(home=home, update=config), BINDING, [*upstream, *update_assets.ASSETS], lambda: None)  # type: ignore[arg-type,return-value]
     for declaration in upstream:

@@ -24,11 +24,16 @@ def frame(sessions: list[str], **columns: object) -> pd.DataFrame:
 
 
 def test_the_reference_ends_where_the_model_was_trained() -> None:
-    rows = frame(["2016-01-04", "2016-02-01", "2016-03-01"])
-    training = {"splits": {"vintages": [{"vintage": "2015-06"}, {"vintage": "2016-02"}]}}
+    days = ["2016-01-04", "2016-01-05", "2016-01-20", "2016-03-01"]
+    # The second was entered in time and closed too late, the third is of the month of the boundary and was never seen.
+    left = pd.to_datetime(["2016-01-15", "2016-02-05", "2016-01-28", "2016-03-11"])
+    rows = frame(days, evaluation_session=left)
+    last = {"vintage": "2016-02", "train_last_entry": "2016-01-12", "train_last_exit": "2016-01-28"}
+    training = {"splits": {"vintages": [{"vintage": "2015-06"}, last]}}
     assert list(learnt_rows(rows, training)["session"].dt.strftime("%m-%d")) == ["01-04"]
-    with pytest.raises(DataError, match="no row before 2015-02"):
-        learnt_rows(rows, {"splits": {"vintages": [{"vintage": "2015-02"}]}})
+    early = {"vintage": "2015-02", "train_last_entry": "2015-01-12", "train_last_exit": "2015-01-28"}
+    with pytest.raises(DataError, match="no row up to 2015-01-12"):
+        learnt_rows(rows, {"splits": {"vintages": [early]}})
 
 
 def test_promises_are_the_model_s_own_predictions_of_rows_it_has_learnt_from_since() -> None:
