@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 BUTTERQUANT_HOME ?= home
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install run ui test test-slow lint format bench lock clean help
+.PHONY: install run ui test test-slow soak lint format bench lock clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: $(INSTALLED) ## all quick tests
 
 test-slow: $(INSTALLED) ## real data, kills, services
 	$(PYTEST) -m slow
+
+soak: $(INSTALLED) ## 200 random SIGKILLs, an hour or more; goes on where it was stopped (SOAK="--kills 40 --seed 3")
+	$(BIN)/python -m butterquant_tests.faults.soak $(SOAK)
 
 lint: $(INSTALLED) ## ruff, mypy strict on pure modules, import contracts
 	$(BIN)/ruff check .

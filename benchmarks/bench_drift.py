@@ -55,8 +55,8 @@ def load() -> Market:
     """Analyse every session and ticker of the market home, a year at a time, in memory."""
     with market_home() as home:
         house = open_house(home, QUOTA)
-        frames = {name: house.lake.read(name, list(house.months("market"))) for name in MARKET}
-        config, months = house.settings.analysis_in_use, house.months("analysis")
+        frames = {name: house.lake.read(name, list(house.keys("market"))) for name in MARKET}
+        config, months = house.settings.analysis_in_use, house.keys("analysis")
         costs = house.settings.costs
     parts = []
     for start in range(0, len(months), BATCH):

@@ -36,6 +36,7 @@ from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, Samp
 from butterquant_assets.butterfly.decisions import DecisionRules
 from butterquant_assets.butterfly.geometry import aligned
 from butterquant_assets.butterfly.vintages import Walk, train_vintages
+from butterquant_assets.learning import metrics
 from butterquant_assets.learning.evidence import episode_interval
 from butterquant_assets.market.simulator import SimulatedMarket
 from butterquant_assets.market.sources.sample import SampleSource
@@ -116,14 +117,17 @@ class Null:
     verdict
         on the model against geometry
     gates
-        ``predictor gate`` -> mean roi_mark of the rows taken with its bounds and episodes
+        ``predictor gate`` -> mean roi_mark of the rows taken with its bounds and blocks of outcomes
     foreseen
         what the truth gains over geometry here, nats: it knows the variance path to come, and nothing else
+    calibration_errors
+        ECE out of sample of the model, and on the same rows of the truth, which is perfectly calibrated
     """
 
     seed: int
     verdict: evaluation.EdgeVerdict
     foreseen: float
+    calibration_errors: dict[str, float]
     gates: dict[str, tuple[float, float, float, int]]
     seconds: float
 
@@ -160,7 +164,7 @@ def build(seed: int, edge: float, tickers: int, quota: SamplingConfig) -> Rows:
     """Bars to training set of one simulated market, as the assets do it, in memory."""
     source = SampleSource(seed=seed, edge=edge, tickers=tickers)
     bars, vix, implied = (
-        source.fetch(dataset, source.months_held(dataset)).rows for dataset in ("equity_bars", "vix", "implied_vols")
+        source.fetch(dataset, source.keys_held(dataset)).rows for dataset in ("equity_bars", "vix", "implied_vols")
     )
     samples = sampling.sample(vix, bars, *source.span(), quota).samples
     analysed = analysis.analyse(samples, bars, implied, ANALYSIS, COSTS).analyses
@@ -202,15 +206,20 @@ def null_market(seed: int) -> Null:
     start = time.perf_counter()
     rows, training = build(seed, 0.0, NULL_TICKERS, NULL_QUOTA), NULL_TRAINING
     walk, predictions = _walk(rows, training)
-    roi, episode = rows.training_set["roi_mark"].to_numpy(), rows.training_set["episode"].to_numpy()
+    roi, blocks = rows.training_set["roi_mark"].to_numpy(), evaluation.outcome_blocks(rows.training_set["session"])
     gates = {}
     for name, taken in _taken(rows, walk, predictions, training).items():
-        interval = episode_interval(roi[taken], episode[taken], seed=training.seed)
+        interval = episode_interval(roi[taken], blocks[taken], seed=training.seed)
         gates[name] = (interval.mean, interval.low, interval.high, interval.episodes)
     truth, geometry = true_probabilities(rows)[walk.tested], predictions[evaluation.GEOMETRY][walk.tested]
     foreseen = float((truth * np.log(truth / geometry)).sum(axis=1).mean())
+    y = rows.training_set[training.label].to_numpy()[walk.tested]
+    errors = {
+        name: metrics.expected_calibration_error(p, y)
+        for name, p in (("model", predictions[evaluation.MODEL][walk.tested]), ("truth", truth))
+    }
     verdict = _verdict(rows, walk, predictions, training)
-    return Null(seed, verdict, foreseen, gates, time.perf_counter() - start)
+    return Null(seed, verdict, foreseen, errors, gates, time.perf_counter() - start)
 
 
 def judge_planted(markets: Sequence[Planted]) -> list[Result]:
@@ -255,7 +264,26 @@ def judge_null(markets: Sequence[Null]) -> list[Result]:
         print(_gate(name, np.array([market.gates[name] for market in markets])), flush=True)
     # Counted from the good side, since the harness takes no zero: 40 markets with at most 5 false positives are 35.
     allowed = FALSE_POSITIVES * count / NULL_SEEDS
-    return [_at_least("edge.null.markets_without_false_positive", count - false, count - allowed, "markets")]
+    return [
+        _at_least("edge.null.markets_without_false_positive", count - false, count - allowed, "markets"),
+        _calibration(markets),
+    ]
+
+
+def _calibration(markets: Sequence[Null]) -> Result:
+    """The model's calibration error beside that of the truth, which is what perfect calibration has in these markets.
+
+    Labels drawn row by row would say that perfect calibration misses by far less: rows of one market share its luck.
+    """
+    model, truth = (np.array([market.calibration_errors[name] for market in markets]) for name in ("model", "truth"))
+    limit = float(np.quantile(truth, 0.95))
+    print(
+        f"edge, {len(markets)} null markets: calibration error out of sample {model.mean():.4f} on average (median "
+        f"{np.median(model):.4f}); of the true probabilities on the same rows {truth.mean():.4f}, 95th percentile "
+        f"{limit:.4f}; the model is below it in {(model <= limit).sum()}",
+        flush=True,
+    )
+    return compare("edge.null.calibration_error_mean", float(model.mean()), limit, "ECE", target=1.0, better="lower")
 
 
 def in_processes(work: Callable[[int], T], seeds: Sequence[int], processes: int) -> Iterator[T]:
@@ -313,7 +341,7 @@ def _told(market: Planted) -> str:
 
 
 def _gate(name: str, found: Floats) -> str:
-    """One line on a gate; `found` holds mean, low, high and episodes by market."""
+    """One line on a gate; `found` holds mean, low, high and blocks of outcomes by market."""
     some = found[found[:, 3] > 0]
     judged = found[found[:, 3] >= evaluation.MINIMUM_EPISODES]
     line = f"edge, null markets, {name}: took rows in {len(some)}, enough to judge in {len(judged)}"

@@ -51,7 +51,7 @@ class Plain:
         house = open_house(market, SamplingConfig())
         bring_up(house, SAMPLES)
         self.config, self.costs = house.settings.analysis_in_use, house.settings.costs  # type: ignore[attr-defined]
-        months = house.months("market")
+        months = house.keys("market")
         self.samples = house.lake.read(SAMPLES, None)
         self.bars = house.lake.read("market/equity_bars", months, BAR_COLUMNS)
         self.vix = house.lake.read("market/vix", months, ["session", "close"])

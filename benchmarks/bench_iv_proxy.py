@@ -71,10 +71,10 @@ def _one(price: pd.Series, index: pd.Series) -> float:
 def _errors(folder: Path) -> list[Result]:
     source = open_source("files", data_dir=folder)
     bars, vix, published = (
-        source.fetch(name, source.months_held(name)).rows for name in ("equity_bars", "vix", "published_vols")
+        source.fetch(name, source.keys_held(name)).rows for name in ("equity_bars", "vix", "published_vols")
     )
     early = open_source("files", data_dir=folder, bars_dataset="djia30_daily")
-    early_bars = early.fetch("equity_bars", early.months_held("equity_bars")).rows
+    early_bars = early.fetch("equity_bars", early.keys_held("equity_bars")).rows
     judged = iv_fit.published_rows(bars, published, vix, iv_fit.JUDGE_SPAN)
     fitting = iv_fit.published_rows(iv_fit.fitting_bars(early_bars, published), published, vix, iv_fit.FIT_SPAN)
     X, X_judge = (np.column_stack(list(iv_level.terms(rows.closes, rows.vix).values())) for rows in (fitting, judged))

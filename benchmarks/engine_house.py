@@ -97,7 +97,7 @@ def bring_up(house: House, name: str, months: slice = slice(None), *, force: boo
         if a partition was not published: then what was timed is not the work.
     """
     declaration = house.declaration(name)
-    keys = (None,) if declaration.months is None else house.months(declaration.months)[months]
+    keys = (None,) if declaration.axis is None else house.keys(declaration.axis)[months]
     outcomes = rebuild(house, declaration, keys, force=force).outcomes
     for output, done in outcomes.items():
         if bad := [f"{key}: {one.reasons}" for key, one in done.items() if one.action in (QUARANTINED, WAITING)]:

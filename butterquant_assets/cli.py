@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from butterquant_assets.cli_collect import collect
+from butterquant_assets.cli_crypto import collect_crypto
 from butterquant_assets.cli_data import export, prune
 from butterquant_assets.cli_exchange import exchange_simulator
 from butterquant_assets.cli_feedback import feedback
@@ -65,6 +66,7 @@ def main() -> None:
     butterquant analyse AAPL 2016-06-01 --source files --data DIR
     butterquant ui               Dagster's webserver and daemon over the same home
     butterquant collect          daily bars, splits and the VIX up to the last close, as files in a folder
+    butterquant collect-crypto   bars, funding, books and the rest of perpetual swaps, from OKX
     butterquant export           daily metrics or decisions from the warehouse, as one Parquet file
     butterquant prune            old runs, superseded files and models nothing refers to, removed
     butterquant models list      which model versions there are, which one serves and why
@@ -81,6 +83,7 @@ def main() -> None:
 main.add_command(models)
 main.add_command(feedback)
 main.add_command(collect)
+main.add_command(collect_crypto)
 main.add_command(export)
 main.add_command(prune)
 main.add_command(exchange_simulator)
@@ -97,6 +100,9 @@ main.add_command(serve)
     help="Only these assets, in Dagster's selection syntax, for instance "
     "'group:market' or '+key:\"butterfly/features\"'.",
 )
+@click.option(
+    "--only", type=click.Choice(["equity", "crypto"]), help="Only this house; by default both, the equity house first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
 @errors_to_exit_codes
 def run(
@@ -106,9 +112,12 @@ def run(
     start: str | None,
     end: str | None,
     select: str | None,
+    only: str | None,
     as_json: bool,
 ) -> int:
     """Bring the graph up to date: rebuild exactly what is stale, say why, and summarise.
+
+    The equity house first (months), then the crypto house (UTC days; BUTTERQUANT_CRYPTO__SOURCE).
 
     Launches no run when everything is current. A run that was killed is taken up where it stopped.
     """
@@ -118,7 +127,7 @@ def run(
     if not as_json:
         _show_progress()
     settings = _settings(home=home, source=source, data_dir=data, start=start, end=end)
-    report = bring_up_to_date(settings, select)
+    report = bring_up_to_date(settings, select, only)
     report["seconds"] = round(time.monotonic() - began, 1)
     click.echo(json.dumps(report, indent=2, sort_keys=True) if as_json else _run_text(report))
     return DONE if report["status"] in ("current", "done") else FAILED
@@ -184,13 +193,13 @@ def worker(home: Path | None, queues: tuple[str, ...], concurrency: int) -> int:
 
 @main.command()
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="[default: $BUTTERQUANT_HOME or ./home]")
-@click.option("--start", required=True, metavar="YYYY-MM", help="First analysis month.")
-@click.option("--end", required=True, metavar="YYYY-MM", help="Last analysis month. Market months are added.")
+@click.option("--start", required=True, metavar="KEY", help="First analysis month YYYY-MM, or crypto day YYYY-MM-DD.")
+@click.option("--end", required=True, metavar="KEY", help="Last month (market months are added), or crypto day.")
 @click.option("--select", metavar="SELECTION", help="Only these assets, as in `butterquant run`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md) instead of text.")
 @errors_to_exit_codes
 def backfill(home: Path | None, start: str, end: str, select: str | None, as_json: bool) -> int:
-    """Ask the running daemon for a backfill, in runs of BUTTERQUANT_MONTHS_PER_RUN months side by side.
+    """Ask the running daemon for a backfill, in runs of BUTTERQUANT_MONTHS_PER_RUN months (or days) side by side.
 
     Uses the instance of DAGSTER_HOME where that is set, and the home's own otherwise.
     """
@@ -238,6 +247,7 @@ def _run_text(report: dict[str, Any]) -> str:
         lines.append(f"Everything is current; no run was launched ({report['seconds']} s).")
     else:
         lines += _rebuilt_text(report)
+    lines += _houses_text(report["houses"])
     lines += _findings_text(report["findings"])
     lines += ["", *(f"PROBLEM  {problem}" for problem in report["problems"])] if report["problems"] else []
     lines += [
@@ -255,6 +265,13 @@ def _rebuilt_text(report: dict[str, Any]) -> list[str]:
             why = "; ".join(f"{r['reason']} ({r['partitions']})" for r in entry["reasons"][:2])
             lines.append(f"{entry['asset']:<28}{entry['rebuilt']:>8}{entry['unchanged']:>10}{entry['rows']:>9}  {why}")
     return lines
+
+
+def _houses_text(houses: dict[str, Any]) -> list[str]:
+    if len(houses) < 2:
+        return []
+    said = {name: ", ".join(run[:8] for run in house["runs"]) or "no run" for name, house in houses.items()}
+    return ["", *(f"{name.capitalize():<8} {house['status']} ({said[name]})" for name, house in houses.items())]
 
 
 def _findings_text(found: dict[str, Any]) -> list[str]:
@@ -286,23 +303,44 @@ def _findings_text(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {model['verdict']}")
     lines += [f"Champion: {found['champion']['reason']}"] if "champion" in found else []
     lines += [f"Decisions: {found['decisions']['verdict']}"] if "decisions" in found else []
+    lines += _signals_text(found["signals"]) if "signals" in found else []
     if "model" in found:
         lines += ["", f"ONNX:    {found['model']['onnx']}", f"Report:  {found['model']['report']}"]
     lines.append(f"Lake:    {found['lake']}")
     return lines
 
 
+def _signals_text(found: dict[str, Any]) -> list[str]:
+    market = "simulated market" if found["simulated"] else "crypto market"
+    lines = ["", f"Signals ({market}): {found['signals']}, of which every gate accepted {found['accepted']}"]
+    if not found["rounds"]:
+        return [*lines, "  No round of learning yet."]
+    lines.append(f"  {found['rounds']} rounds of learning, the newest {found['newest_round']}")
+    lines[-1] += f"; calibration: {found['calibration_method']}"
+    for name, earned in found["earned"].items():
+        said = f"  {name.capitalize()} ones, {earned['executed']:.0f} executed on paper by then"
+        if earned["mean_pnl_bps"] is not None:
+            said += f", earned {earned['mean_pnl_bps']:+.1f} bps each"
+        if None not in (earned["low_bps"], earned["high_bps"]):
+            said += f" (95 % interval over weeks {earned['low_bps']:+.1f} .. {earned['high_bps']:+.1f})"
+        lines.append(said)
+    return lines
+
+
 def _status_text(report: dict[str, Any]) -> str:
     lines = [
         f"Home {report['home']}: source {report['source']}, analysis months {report['start']} .. {report['end']}",
-        "",
     ]
+    if crypto := report.get("crypto"):
+        lines.append(f"Crypto: source {crypto['source']}, UTC days {crypto['start']} .. {crypto['end'] or 'none yet'}")
+    lines.append("")
     heads = ("partitions", "current", "stale", "quarantined", "waiting", "     rows")
     lines.append(f"{'asset':<28}" + "".join(f"{head:>{len(head) + 2}}" for head in heads))
     for e in report["assets"]:
         lines.append(f"{e['asset']:<28}" + "".join(f"{e[head.strip()]:>{len(head) + 2}}" for head in heads))
         lines += [f"    {r['reason']} ({r['partitions']})" for r in e["reasons"]]
         lines += [f"    warning: {name}: {text}" for name, text in list(e["warnings"].items())[:3]]
+    lines += ["", *(f"PROBLEM  {problem}" for problem in report["problems"])] if report["problems"] else []
     return "\n".join(lines)
 
 

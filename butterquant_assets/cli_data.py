@@ -94,15 +94,15 @@ def prune(days: int, dry_run: bool, home: Path | None, as_json: bool) -> int:
 
     from dagster import DagsterInstance
 
-    from butterquant_assets.definitions import build_house
+    from butterquant_assets.definitions import build_houses
     from butterquant_assets.orchestration.instance import prepare_home
-    from butterquant_assets.orchestration.pruning import prune as prune_house
+    from butterquant_assets.orchestration.pruning import prune as prune_home
 
     settings = _settings(home)
     os.environ.setdefault("DAGSTER_HOME", str(prepare_home(settings.home)))
-    house = build_house(settings)
+    houses = build_houses(settings)
     with DagsterInstance.get() as instance:
-        report = prune_house(house, instance, older_than_days=days, now=datetime.now(UTC), dry_run=dry_run).to_json()
+        report = prune_home(houses, instance, older_than_days=days, now=datetime.now(UTC), dry_run=dry_run).to_json()
     click.echo(json.dumps(report, indent=2, sort_keys=True) if as_json else _prune_text(report))
     return DONE
 

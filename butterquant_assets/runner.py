@@ -23,23 +23,25 @@ from butterquant_assets.definitions import (
     LOOK_BACK_MONTHS,
     Settings,
     build_definitions,
-    build_house,
+    build_houses,
     open_market_source,
 )
 from butterquant_assets.foundation import errors
-from butterquant_assets.foundation.calendar import month_range, shift_month
-from butterquant_assets.foundation.errors import ButterQuantError, ConfigError, DataError
+from butterquant_assets.foundation.calendar import Unit, month_range, shift_month
+from butterquant_assets.foundation.errors import ButterQuantError, ConfigError, DataError, SourceError
 from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
 from butterquant_assets.foundation.freshness import Freshness, Plan, State, plan
 from butterquant_assets.foundation.settings import BINDING_FILE
-from butterquant_assets.monitoring.summary import asset_states, findings
-from butterquant_assets.orchestration.house import House
+from butterquant_assets.monitoring.summary import asset_states, findings, signal_findings
+from butterquant_assets.orchestration.house import EQUITY, House
 from butterquant_assets.orchestration.rebuild import release_obsolete
 
 if TYPE_CHECKING:
     import dagster as dg
 
 MAX_ROUNDS = 4
+WORST_FIRST = ("failed", "incomplete", "done", "current")
+STATED = ("source", "start", "end", "seed", "edge", "data_dir")
 REPORTS = "butterquant_assets.orchestration.report_server"
 WORKSPACE = """load_from:
   - python_module:
@@ -49,39 +51,79 @@ WORKSPACE = """load_from:
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def bring_up_to_date(settings: Settings, selection: str | None = None) -> dict[str, Any]:
-    """Rebuild what is stale and report; launches no run when everything is current.
+def bring_up_to_date(settings: Settings, selection: str | None = None, only: str | None = None) -> dict[str, Any]:
+    """Rebuild what is stale, one house after the other, and report; launches no run when everything is current.
+
+    Parameters
+    ----------
+    settings
+        all settings
+    selection
+        assets, in Dagster's selection syntax; by default all
+    only
+        name of the one house to look at; by default all
 
     Raises
     ------
     ConfigError
-        for a selection that names nothing.
+        for a selection that names nothing, or a house that the home does not have.
     ButterQuantError
-        if another run holds the home directory.
+        if another run holds the home directory, or the source of the only house to look at cannot be read.
     """
-    house = build_house(settings)
+    failed: dict[str, SourceError] = {}
+    houses = build_houses(settings, failed)
+    if only in failed:
+        raise failed[only]
+    with _only_runner(settings.home):
+        houses[0].lake.sweep()
+        sweep_temporaries(settings.home / "plots")
+        wanted = _wanted(houses, settings, selection, only)
+        done: dict[str, dict[str, Any]] = {}
+        for house, chosen in wanted:
+            try:
+                done[house.name] = _bring(houses, house, settings, chosen)
+            except ButterQuantError as error:
+                # What is wrong with one source is no reason to leave the other house behind.
+                if len(wanted) == 1 or isinstance(error, ConfigError):
+                    raise
+                done[house.name] = _failed(error)
+    if only is None:
+        done |= {name: _failed(error) for name, error in failed.items()}
+    merged = {part: [entry for report in done.values() for entry in report[part]] for part in ("runs", "assets")}
+    return {
+        "status": next(state for state in WORST_FIRST if any(report["status"] == state for report in done.values())),
+        **merged,
+        "problems": [problem for report in done.values() for problem in report["problems"]],
+        "findings": _findings(houses),
+        "houses": {name: {"status": report["status"], "runs": report["runs"]} for name, report in done.items()},
+    }
+
+
+def _failed(error: ButterQuantError) -> dict[str, Any]:
+    """The report of a house that could not be looked at."""
+    return {"status": "failed", "runs": [], "assets": [], "problems": [str(error)]}
+
+
+def _bring(houses: Sequence[House], house: House, settings: Settings, chosen: set[str] | None) -> dict[str, Any]:
+    """Rebuild what is stale in one house, and report."""
     runs: list[str] = []
     tallies: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     failure: str | None = None
-    with _only_runner(settings.home):
-        house.lake.sweep()
-        sweep_temporaries(settings.home / "plots")
-        chosen = _selected(house, settings, selection)
-        freshness = house.freshness()
-        release_obsolete(house, freshness)
-        found = plan(freshness, chosen)
-        for _ in range(MAX_ROUNDS):
-            if found.nothing_to_do:
-                break
-            before = _stale(found)
-            failure = _run_once(house, settings, found, runs, tallies, reasons)
-            found = plan(house.freshness(), chosen)
-            # One asset that fails does not keep a follow-up run from building what the first run found stale.
-            if failure and _stale(found) <= before:
-                break
-        if failure is None and not found.nothing_to_do:
-            failure = f"after {MAX_ROUNDS} runs these are still stale: {_list(found)}"
+    freshness = house.freshness()
+    release_obsolete(house, freshness)
+    found = plan(freshness, chosen)
+    for _ in range(MAX_ROUNDS):
+        if found.nothing_to_do:
+            break
+        before = _stale(found)
+        failure = _run_once(houses, house, settings, found, runs, tallies, reasons)
+        found = plan(house.freshness(), chosen)
+        # One asset that fails does not keep a follow-up run from building what the first run found stale.
+        if failure and _stale(found) <= before:
+            break
+    if failure is None and not found.nothing_to_do:
+        failure = f"after {MAX_ROUNDS} runs these are still stale: {_list(found)}"
     freshness = house.freshness()
     states = asset_states(house, freshness)
     problems = [failure] if failure else []
@@ -92,27 +134,70 @@ def bring_up_to_date(settings: Settings, selection: str | None = None) -> dict[s
         entry |= {"rebuilt": tally["rebuilt"], "unchanged": entry["partitions"] - tally["rebuilt"]}
         if tally["rebuilt"]:
             entry["reasons"] = [{"reason": r, "partitions": n} for r, n in reasons[entry["asset"]].most_common()]
-    return {"status": status, "runs": runs, "assets": states, "findings": findings(house), "problems": problems}
+    return {"status": status, "runs": runs, "assets": states, "problems": problems}
+
+
+def _findings(houses: Sequence[House]) -> dict[str, Any]:
+    """What the artefacts of all houses say."""
+    signals = [found for house in houses[1:] if (found := signal_findings(house))]
+    return findings(houses[0]) | ({"signals": signals[0]} if signals else {})
+
+
+def _wanted(
+    houses: Sequence[House], settings: Settings, selection: str | None, only: str | None
+) -> list[tuple[House, set[str] | None]]:
+    """The houses to bring up to date, each with the assets that were selected of it (None: all)."""
+    named = [house for house in houses if only in (None, house.name)]
+    if not named:
+        raise ConfigError(
+            f"there is no {only} house in {settings.home}: set BUTTERQUANT_CRYPTO__SOURCE to sample, files or okx, or "
+            "leave --only out"
+        )
+    if selection is None:
+        return [(house, None) for house in named]
+    chosen = [(house, _selected(houses, house, settings, selection)) for house in named]
+    if not any(names for _, names in chosen):
+        listing = ", ".join(node.name for house in named for node in house.nodes)
+        raise ConfigError(f"--select {selection!r} names no asset; there are {listing}")
+    return [(house, names) for house, names in chosen if names]
 
 
 def current_status(settings: Settings) -> dict[str, Any]:
-    """What is materialised, stale, failing. Changes nothing.
+    """What is materialised, stale, failing; each house is judged by itself. Changes nothing.
 
     Raises
     ------
     ConfigError
         if the home directory has never been used.
+    ButterQuantError
+        if the source of no house can be read; that of one is a problem among the others.
     """
     if not (settings.home / BINDING_FILE).exists():
         raise ConfigError(f"{settings.home} is not a home directory yet: run `butterquant run --home {settings.home}`")
-    house = build_house(settings)
-    freshness = house.freshness()
+    failed: dict[str, SourceError] = {}
+    houses = build_houses(settings, failed)
+    judged: list[tuple[House, Freshness]] = []
+    unread: dict[str, ButterQuantError] = {**failed}
+    for house in houses:
+        try:
+            judged.append((house, house.freshness()))
+        except ConfigError:
+            raise
+        except ButterQuantError as error:
+            unread[house.name] = error
+    if not judged:
+        raise next(iter(unread.values()))
+    bound = {house.name: {key: house.binding[key] for key in STATED if key in house.binding} for house in houses}
     return {
         "home": str(settings.home),
-        **{key: house.binding[key] for key in ("source", "start", "end", "seed", "edge", "data_dir")},
-        "assets": asset_states(house, freshness),
-        "problems": _problems(house, freshness),
-        "findings": findings(house),
+        **bound.pop(EQUITY),
+        **bound,
+        "assets": [entry for house, freshness in judged for entry in asset_states(house, freshness)],
+        "problems": [
+            *(f"the {name} house cannot be judged: {error}" for name, error in unread.items()),
+            *(problem for house, freshness in judged for problem in _problems(house, freshness)),
+        ],
+        "findings": _findings(houses),
     }
 
 
@@ -157,7 +242,7 @@ def analyse_now(settings: Settings, ticker: str, date: str) -> dict[str, Any]:
 
 def serve_ui(settings: Settings, host: str, port: int, reports_port: int) -> int:
     """Webserver, daemon and the reports of one home, until interrupted or one of them ends."""
-    build_house(settings)
+    build_houses(settings)
     environment = _dagster_environment(settings)
     workspace = ["-w", str(_workspace_file(Path(environment["DAGSTER_HOME"])))]
     commands = (
@@ -195,7 +280,7 @@ def _workspace_file(folder: Path) -> Path:
 
 def dagster_variables(settings: Settings) -> dict[str, str]:
     """What Dagster's own commands need in their environment to work on a home directory."""
-    build_house(settings)
+    build_houses(settings)
     environment = _dagster_environment(settings)
     return {name: environment[name] for name in ("BUTTERQUANT_HOME", "DAGSTER_HOME")}
 
@@ -212,7 +297,7 @@ def run_worker(settings: Settings, queues: Sequence[str], concurrency: int) -> N
 
     os.environ["BUTTERQUANT_HOME"] = str(settings.home)
     # Read and hashed here once, the code is what every forked child runs and signs its results with.
-    build_house(settings)
+    build_houses(settings)
     app = celery_app(settings.broker_url, lease_seconds=settings.lease_seconds)
     app.worker_main(worker_arguments(queues, concurrency=concurrency))
 
@@ -220,23 +305,34 @@ def run_worker(settings: Settings, queues: Sequence[str], concurrency: int) -> N
 def ask_for_backfill(settings: Settings, start: str, end: str, selection: str | None) -> dict[str, Any]:
     """Ask the daemon of the instance for a backfill; returns its id and what it covers.
 
+    Months are those of the equity house, days those of the crypto house.
+
     Raises
     ------
     ConfigError
-        when the months or the selection leave nothing to fill.
+        when the months (days) or the selection leave nothing to fill.
     """
     import dagster as dg
 
-    from butterquant_assets.orchestration.backfills import months_to_fill, request_backfill
+    from butterquant_assets.orchestration.backfills import keys_to_fill, request_backfill
 
-    house = build_house(settings)
-    chosen = _selected(house, settings, selection) or {node.name for node in house.nodes}
-    months = months_to_fill(house, chosen, start, end, look_back=LOOK_BACK_MONTHS, look_ahead=LOOK_AHEAD_MONTHS)
+    houses = build_houses(settings)
+    unit: Unit = "month" if max(len(start), len(end)) <= len("2018-01") else "day"
+    house = next((house for house in houses if house.axes.unit == unit), houses[0])
+    chosen = {node.name for node in house.nodes}
+    if selection is not None:
+        chosen = _selected(houses, house, settings, selection)
+    keys = keys_to_fill(house, chosen, start, end, look_back=LOOK_BACK_MONTHS, look_ahead=LOOK_AHEAD_MONTHS)
     if "DAGSTER_HOME" not in os.environ:
         os.environ["DAGSTER_HOME"] = _dagster_environment(settings)["DAGSTER_HOME"]
     with dg.DagsterInstance.get() as instance:
-        identity = request_backfill(instance, build_definitions(settings, house), months, datetime.now(UTC))
-    return {"backfill": identity, "months_per_run": settings.months_per_run, "assets": months}
+        identity = request_backfill(instance, build_definitions(settings, houses), keys, datetime.now(UTC))
+    return {
+        "backfill": identity,
+        "months_per_run": settings.months_per_run,
+        "days_per_run": settings.days_per_run,
+        "assets": keys,
+    }
 
 
 def _interrupt() -> None:
@@ -244,6 +340,7 @@ def _interrupt() -> None:
 
 
 def _run_once(
+    houses: Sequence[House],
     house: House,
     settings: Settings,
     found: Plan,
@@ -252,18 +349,17 @@ def _run_once(
     reasons: dict[str, Counter[str]],
 ) -> str | None:
     """One Dagster run for a plan; returns what went wrong, or None."""
-    import dagster as dg
-
-    from butterquant_assets.automation.jobs import REFRESH
+    from butterquant_assets.automation.jobs import refresh_name
     from butterquant_assets.automation.requests import request_of
     from butterquant_assets.automation.runs import fail_dead_runs, process_tags
     from butterquant_assets.orchestration.assets import asset_key
+    from butterquant_assets.orchestration.event_batches import open_instance
 
     os.environ.update(_dagster_environment(settings))
     request = request_of(found, house)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(Path(os.environ["DAGSTER_HOME"])) as instance:
         fail_dead_runs(instance)
-        job = build_definitions(settings, house).resolve_job_def(REFRESH)
+        job = build_definitions(settings, houses).resolve_job_def(refresh_name(house))
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[asset_key(name) for name in request.assets],
@@ -295,19 +391,16 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str:
     return "the run failed; `butterquant ui` shows its log"
 
 
-def _selected(house: House, settings: Settings, selection: str | None) -> set[str] | None:
-    if selection is None:
-        return None
+def _selected(houses: Sequence[House], house: House, settings: Settings, selection: str) -> set[str]:
+    """Assets of one house that a selection over all of them names, with what is made together with them."""
     import dagster as dg
 
     try:
-        graph = build_definitions(settings, house).resolve_asset_graph()
+        graph = build_definitions(settings, houses).resolve_asset_graph()
         keys = dg.AssetSelection.from_string(selection).resolve(graph)
     except dg.DagsterError as error:
         raise ConfigError(f"--select {selection!r} is not understood: {error}") from error
     names = {key.to_user_string() for key in keys}
-    if not names:
-        raise ConfigError(f"--select {selection!r} names no asset; there are {', '.join(n.name for n in house.nodes)}")
     return {name for d in house.declarations if names & set(d.names) for name in d.names}
 
 
@@ -344,9 +437,11 @@ def _plain(value: Any) -> Any:
 
 
 def _dagster_environment(settings: Settings) -> dict[str, str]:
+    from butterquant_assets.orchestration.event_batches import batch_variables
     from butterquant_assets.orchestration.instance import prepare_home
 
-    return {**os.environ, "DAGSTER_HOME": str(prepare_home(settings.home)), "BUTTERQUANT_HOME": str(settings.home)}
+    own = {"DAGSTER_HOME": str(prepare_home(settings.home)), "BUTTERQUANT_HOME": str(settings.home)}
+    return {**os.environ, **batch_variables(), **own}
 
 
 @contextmanager

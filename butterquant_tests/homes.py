@@ -32,15 +32,16 @@ SETTINGS = {f"BUTTERQUANT_SAMPLING__{name}": value for name, value in SAMPLING.i
     "BUTTERQUANT_SHORT_TERM__STEP_ROWS": "40",
     "BUTTERQUANT_SHORT_TERM__LIGHTGBM__ROUNDS": "5",
     "BUTTERQUANT_SHORT_TERM__MLP__MAX_EPOCHS": "3",
+    "BUTTERQUANT_CRYPTO__SOURCE": "none",  # the crypto house has homes of its own
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
 
 
-def write_vendor_files(folder: Path, *, tickers: int = TICKERS) -> None:
+def write_vendor_files(folder: Path, *, tickers: int = TICKERS, last: str = "2016-10") -> None:
     """Simulated bars, index, VIX in the files source's own format (quoted prices, so no split table is needed)."""
     source = open_source("sample", seed=3, tickers=tickers)
-    months = month_range("2014-01", "2016-10")
+    months = month_range("2014-01", last)
     folder.mkdir(parents=True, exist_ok=True)
     bars = source.fetch("equity_bars", months).rows
     plain = bars.groupby("ticker")["split_ratio"].transform("max") == 1.0  # tickers without a split in the span
@@ -83,6 +84,19 @@ def butterquant(
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def start(*arguments: str, home: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """The command line in a process group of its own, silent, to be waited for or killed."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "butterquant_assets.cli", *arguments],
+        env=variables | SETTINGS | {"BUTTERQUANT_HOME": str(home)} | environment,
+        cwd=home.parent,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def run(home: Path, **options: Any) -> dict[str, Any]:

@@ -229,13 +229,21 @@ def test_at_most_five_of_forty_null_markets_may_speak_for_the_model(
 ) -> None:
     markets = [
         Null(
-            seed, EdgeVerdict(0.0, -1.0, 1.0, 9, 9, seed < false_positives, ""), 0.0, {"all": (0.1, 0.05, 0.2, 9)}, 1.0
+            seed,
+            EdgeVerdict(0.0, -1.0, 1.0, 9, 9, seed < false_positives, ""),
+            0.0,
+            {"model": 0.03, "truth": 0.02 + seed / 1000},
+            {"all": (0.1, 0.05, 0.2, 9)},
+            1.0,
         )
         for seed in range(40)
     ]
-    (result,) = judge_null(markets)
+    result, calibration = judge_null(markets)
     assert (result.ours, result.reference, result.met) == (40 - false_positives, 35, met)
+    assert (calibration.ours, calibration.met) == (pytest.approx(0.03), True)
+    assert calibration.reference == pytest.approx(0.02 + 0.95 * 0.039)
     assert f"{false_positives} false positives" in (said := capsys.readouterr().out)
+    assert "the model is below it in 40" in said
     assert "all: took rows in 40, enough to judge in 40; interval of the mean ROI above 0 in 40, below 0 in 0" in said
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from butterquant_assets.automation.failed_runs import failures_after
+from butterquant_assets.automation.failed_runs import Mark, failures_after
 from butterquant_assets.automation.requests import trained_families
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.foundation.model_store import ModelStore
@@ -39,7 +39,7 @@ from butterquant_assets.monitoring.alerts import (
     stale_alerts,
 )
 from butterquant_assets.monitoring.channels import Courier, open_channels, utc_now
-from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.house import House, joint_freshness
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def build_alert_sensor(
     house: House,
     config: AlertConfig,
     *,
+    others: Sequence[House] = (),
     model_assets: Mapping[str, str] | None = None,
     hold_training: bool = False,
     histories: Histories | None = None,
@@ -73,6 +74,8 @@ def build_alert_sensor(
         what is watched
     config
         channels and patience
+    others
+        further houses of the same home, whose partitions are watched too
     model_assets
         the asset that a model's alerts link to
     hold_training
@@ -85,7 +88,7 @@ def build_alert_sensor(
         the clock
     """
     held = frozenset[str]().union(*trained_families(house).values()) if hold_training else frozenset[str]()
-    watch = Watch(house, config, model_assets or {}, histories or (lambda: registry_histories(house)), held)
+    watch = Watch(house, config, model_assets or {}, histories or (lambda: registry_histories(house)), held, others)
     sender = courier or Courier(open_channels(config, now), config.timeout_seconds, now=now)
 
     @dg.sensor(
@@ -128,6 +131,8 @@ class Watch:
         as in `build_alert_sensor`
     held
         assets that may be stale
+    others
+        as in `build_alert_sensor`
     """
 
     def __init__(
@@ -137,9 +142,10 @@ class Watch:
         model_assets: Mapping[str, str],
         histories: Histories,
         held: frozenset[str] = frozenset(),
+        others: Sequence[House] = (),
     ) -> None:
-        self._house, self._config, self._model_assets, self._histories = house, config, model_assets, histories
-        self._held = held
+        self._houses, self._held = (house, *others), held
+        self._config, self._model_assets, self._histories = config, model_assets, histories
         self.secrets = (
             *config.secrets(),
             *passwords_in(house.settings.warehouse_url, house.settings.lake_url, house.settings.broker_url),
@@ -168,12 +174,14 @@ class Watch:
         return Look(state, tuple(alerts), frozenset(seen))
 
     def _runs(self, state: AlertState, instance: dg.DagsterInstance) -> Look:
-        failed, mark = failures_after(instance, state.run_mark)
+        before = None if state.run_mark is None else Mark(state.run_mark, state.run_mark_at)
+        failed, mark = failures_after(instance, before)
         alerts = run_alerts(failed, self._config.ui_url)
-        return Look(replace(state, run_mark=mark), tuple(alerts), frozenset({Kind.RUN_FAILED}))
+        moved = replace(state, run_mark=mark.storage_id, run_mark_at=mark.at)
+        return Look(moved, tuple(alerts), frozenset({Kind.RUN_FAILED}))
 
     def _assets(self, state: AlertState, instance: dg.DagsterInstance) -> Look:
-        freshness, ui_url = self._house.freshness(), self._config.ui_url
+        freshness, ui_url = joint_freshness(self._houses), self._config.ui_url
         alerts = (
             *quarantine_alerts(freshness, ui_url),
             *stale_alerts(freshness, ui_url, timedelta(hours=self._config.stale_hours), self._held),

@@ -1,4 +1,4 @@
-"""From a freshness plan to a run: which assets, over which months. Shared by the command line and the sensor."""
+"""From a freshness plan to a run: which assets, over which keys. Shared by the command line and the sensor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def request_of(plan: Plan, house: House, freshness: Freshness | None = None) -> 
     """
     concerned = set(plan.assets())
     assets = tuple(name for d in house.declarations if concerned & set(d.names) for name in d.names)
-    months = plan.month_range() or (house.months("market")[0],) * 2
+    start, end = plan.key_range() or (house.partition_span()[0],) * 2
     stale = [
         f"{name} {key} {judgement.reasons}" for name, keys in plan.stale.items() for key, judgement in keys.items()
     ]
@@ -63,8 +63,8 @@ def request_of(plan: Plan, house: House, freshness: Freshness | None = None) -> 
     count = sum(len(keys) for keys in plan.stale.values())
     first = next(j.reasons[0] for keys in plan.stale.values() for j in keys.values())
     tags = {
-        RANGE_START: months[0],
-        RANGE_END: months[1],
+        RANGE_START: start,
+        RANGE_END: end,
         FINGERPRINT_TAG: combine([*stale, *inputs]),
         REASON_TAG: f"{count} stale partitions, first because: {first}"[:255],
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from butterquant_assets.automation.jobs import REFRESH
+from butterquant_assets.automation.jobs import refresh_name
 from butterquant_assets.automation.landing import look
 from butterquant_assets.automation.requests import (
     FINGERPRINT_TAG,
@@ -66,6 +66,8 @@ class Memory:
 def build_freshness_sensor(
     house: House,
     *,
+    name: str = "freshness",
+    beside: Collection[str] = (),
     hold_training: bool = False,
     policy: RetryPolicy = POLICY,
     clock: Callable[[], float] = time.time,
@@ -82,7 +84,12 @@ def build_freshness_sensor(
     Parameters
     ----------
     house
-        the home
+        the house
+    name
+        of the sensor
+    beside
+        jobs whose runs write nothing the house reads, or nothing that its look at the landing folder would miss: it
+        waits for no run of theirs
     hold_training
         leave models that are stale only because there is something newer to learn from, or because their code or
         configuration changed, to the retrain sensor. Without such a sensor they would never be retrained.
@@ -93,15 +100,16 @@ def build_freshness_sensor(
     """
 
     @dg.sensor(
-        name="freshness",
-        job_name=REFRESH,
+        name=name,
+        job_name=refresh_name(house),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests one run over everything stale: new or corrected data, changed code, deleted files.",
     )
     def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         fail_dead_runs(context.instance)
-        active = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
+        unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        active = [run for run in unfinished if run.job_name not in beside]
         if active:
             return dg.SkipReason(f"run {active[0].run_id[:8]} is under way")
         memory, now = Memory.from_cursor(context.cursor), clock()
@@ -122,7 +130,7 @@ def build_freshness_sensor(
 
 def _landed(house: House, memory: Memory) -> tuple[Memory, str]:
     """The memory with the landing folder as it is now, and why it cannot be read yet (empty: it can)."""
-    folder = house.settings.data_dir
+    folder = house.landing
     if folder is None:
         return memory, ""
     seen = look(folder)

@@ -78,7 +78,7 @@ def _reject_counts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     reads=[Window(VIX), Window(BARS)],
     code=[sampling],
     config=lambda settings: settings.sampling,
-    months=None,
+    axis=None,
     digest="month",
     warns={"quota": "every VIX stratum has as many days as were asked for"},
 )
@@ -86,7 +86,7 @@ def vix_samples(work: Work) -> Result:
     """Sampled (session, ticker) pairs, stratified by VIX and spread over episodes."""
     vix = work.read(VIX, ["session", "close"])
     bars = work.read(BARS, ["session", "ticker", "close", "volume"])
-    first, last = work.house.months("analysis")[0], work.house.months("analysis")[-1]
+    first, last = work.house.keys("analysis")[0], work.house.keys("analysis")[-1]
     drawn = sampling.sample(vix, bars, first, last, work.config)
     summary = drawn.summary.set_index("stratum")
     short = summary[summary["taken_days"] < summary["asked_days"]]
@@ -114,7 +114,7 @@ def vix_samples(work: Work) -> Result:
     reads=_analysis_reads,
     code=[analysis, _reject_counts],
     config=lambda settings: (settings.analysis_in_use, settings.costs),
-    months="analysis",
+    axis="analysis",
     batch=12,
     group="ticker",
     digest="ticker",
@@ -136,7 +136,7 @@ def analyses(work: Work) -> Result:
     schemas.FEATURES,
     reads=[Window(ANALYSES)],
     code=[feature_module],
-    months="analysis",
+    axis="analysis",
     batch=240,
     lineage={
         feature: [(ANALYSES, column) for column in sources]
@@ -153,7 +153,7 @@ def features(work: Work) -> pd.DataFrame:
     reads=_label_reads,
     code=[labels],
     config=lambda settings: (settings.analysis_in_use, settings.costs),
-    months="analysis",
+    axis="analysis",
     batch=12,
     group="ticker",
     faults={NO_FUTURE: "a row evaluated after the last session of the data has no label"},
@@ -171,7 +171,7 @@ def roi_labels(work: Work) -> Result:
     keeps = schemas.no_label_after(last).holds(labelled)
     months = labelled["session"].dt.strftime("%Y-%m")
     faults: dict[str | None, dict[str, Outcome]] = {}
-    for month in work.months:
+    for month in work.keys:
         early = labelled[(months == month) & ~keeps]
         examples = tuple(f"{row.ticker} {row.session.date()}" for row in early.head(5).itertuples())
         faults[month] = {NO_FUTURE: Outcome(early.empty, len(early), examples)}
@@ -182,7 +182,7 @@ def roi_labels(work: Work) -> Result:
     schemas.TRAINING_SET,
     reads=[Window(ANALYSES), Window(FEATURES), Window(LABELS)],
     code=[success],
-    months=None,
+    axis=None,
 )
 def training_set(work: Work) -> Result:
     """Features joined with labels; rows without a label are counted, not kept."""
@@ -207,7 +207,7 @@ def training_set(work: Work) -> Result:
     # The export counts as well: it decides what is published under the version that training names.
     code=[success, onnx_ensemble, model_store],
     config=lambda settings: (settings.training, settings.analysis_in_use, settings.costs),
-    months=None,
+    axis=None,
     kinds=frozenset({"pytorch", "xgboost", "lightgbm", "parquet"}),
     pool="training",
 )
@@ -243,7 +243,7 @@ def success_model(work: Work) -> Result:
     # Feedback may change the model alone and none of the figures it is judged by.
     reads=[Window(MODEL), Window(TRAINING), Window(FEEDBACK)],
     code=[success, onnx_ensemble, model_store],
-    months=None,
+    axis=None,
     kinds=frozenset({"onnx", "parquet"}),
 )
 def success_onnx(work: Work) -> Result:
@@ -271,7 +271,7 @@ def success_onnx(work: Work) -> Result:
     reads=[Window(ANALYSES), Window(LABELS), Window(PUBLISHED)],
     code=[label_report_module],
     config=lambda settings: (settings.analysis_in_use, settings.costs),
-    months=None,
+    axis=None,
 )
 def label_report(work: Work) -> Result:
     """What the labels say under each definition, how sure they are, and how much of their edge is made by the proxy."""
@@ -286,7 +286,7 @@ def label_report(work: Work) -> Result:
     reads=[Window(BARS), Window(VIX), Window(PUBLISHED), Window(CHAINS)],
     code=[iv_report_module],
     config=lambda settings: settings.analysis_in_use.rate,
-    months=None,
+    axis=None,
 )
 def iv_proxy_report(work: Work) -> Result:
     """Proxies of implied volatility against published ones, and their smiles against quoted chains."""

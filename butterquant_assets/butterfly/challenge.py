@@ -138,5 +138,28 @@ def evidence_row(evidence: dict[str, Any], champion_after: str | None) -> pd.Dat
     return pd.DataFrame([row]).astype(dict.fromkeys(text, "str"))
 
 
+def stays_on_trial(judgement: pd.DataFrame, challenger: str) -> bool:
+    """Whether a challenger that was not promoted goes on deciding its share of the universe.
+
+    A refusal for want of evidence leaves it on trial: its share is where evidence comes from. One that is shown to be
+    worse than its rival, whose calibration is, or that was refused by hand is not.
+
+    Parameters
+    ----------
+    judgement
+        one row of `model_schemas.SUCCESS_CHAMPION`
+    challenger
+        a version; one that was not judged is on trial
+    """
+    rows = judgement[judgement["challenger"] == challenger]
+    if rows.empty:
+        return True
+    row = rows.iloc[0]
+    if not row["rows"]:
+        return bool(row["promoted"])
+    # A bound that does not exist (a single episode) shows nothing.
+    return not (row["high"] < 0 or row["ece_challenger"] > row["ece_limit"])
+
+
 def _of(predictions: pd.DataFrame, predictor: str) -> pd.DataFrame:
     return predictions.loc[predictions["predictor"] == predictor, [*KEYS, *PROBABILITIES]]

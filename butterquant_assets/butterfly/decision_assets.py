@@ -34,7 +34,7 @@ from butterquant_assets.butterfly.assets import (
     level_reads,
     vix_of,
 )
-from butterquant_assets.butterfly.update_assets import IN_SERVICE, success_update
+from butterquant_assets.butterfly.update_assets import IN_SERVICE, success_in_service, success_update
 from butterquant_assets.foundation import decision_plots, model_store, warehouse
 from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.errors import LakeError
@@ -118,7 +118,7 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
     models = [model for version in sorted(versions) for model in stored_models.stored_models(store, version)]
     thresholds = {model.label: model.threshold for model in models}
     calibrators = {model.label: model.ensemble.calibrator.version() for model in models}
-    footer = work.freshness.snapshot.entry(SCAN, work.months[0]).footer
+    footer = work.freshness.snapshot.entry(SCAN, work.keys[0]).footer
     by_model = decided["track"] != "baseline"
     base = decided["model_version"].str.split("@").str[0]  # a partition of no row has no columns
     return decided.assign(
@@ -139,7 +139,7 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
     reads=_scan_reads,
     code=[analysis, scan, _scan_counts],
     config=lambda settings: (settings.analysis_in_use, settings.costs, settings.sampling.episode_gap),
-    months="scan",
+    axis="scan",
     batch=6,
     group="ticker",
     digest="ticker",
@@ -154,7 +154,7 @@ def daily_scan(work: Work) -> Result:
     """As-of analysis of every ticker on every session of the recent months."""
     config, costs, gap = work.config
     bars, vix = work.read(BARS, BAR_COLUMNS), work.read(VIX, ["session", "close"])
-    rows = scan.scan_samples(vix, bars, work.months, gap)
+    rows = scan.scan_samples(vix, bars, work.keys, gap)
     made = analysis.analyse(rows, bars, implied_of(work), config, costs, vix=vix_of(work))
     return Result({"daily_scan": made.analyses, "scan_rejects": made.rejects})
 
@@ -164,7 +164,7 @@ def daily_scan(work: Work) -> Result:
     reads=_outcome_reads,
     code=[labels],
     config=lambda settings: (settings.analysis_in_use, settings.costs),
-    months="scan",
+    axis="scan",
     batch=6,
     group="ticker",
 )
@@ -181,7 +181,7 @@ def scan_outcomes(work: Work) -> pd.DataFrame:
     reads=[Window(MODEL), Window(PREDICTIONS), Window(ONNX), Window(TRAINING), Window(FEEDBACK)],
     code=[challenge, _judge],
     config=lambda settings: settings.training.label,
-    months=None,
+    axis=None,
     kinds=frozenset({"parquet", "sql"}),
 )
 def success_champion(work: Work) -> Result:
@@ -206,10 +206,10 @@ def success_champion(work: Work) -> Result:
 
 @lake_asset(
     decision_schemas.TRADE_DECISIONS,
-    reads=[Window(SCAN), Window(MODEL), Window(IN_SERVICE)],
-    code=[replay, stored_models, feature_module, _last_threshold],
+    reads=[Window(SCAN), Window(MODEL), Window(CHAMPION), Window(IN_SERVICE)],
+    code=[replay, stored_models, feature_module, challenge, _last_threshold],
     config=lambda settings: settings.decisions,
-    months="scan",
+    axis="scan",
     batch=240,
 )
 def trade_decisions(work: Work) -> Result:
@@ -217,8 +217,12 @@ def trade_decisions(work: Work) -> Result:
     store = model_store.ModelStore(work.house.settings.models_location)
     serving, newest = _facts(work, IN_SERVICE), str(_facts(work, MODEL)["version"])
     champion, scanned = str(serving["champion"]), work.read(SCAN)
-    # The full training that the update in service started from is no challenger on trial: it was judged, and lost.
-    on_trial = champion and newest not in (champion, serving["parent"])
+    # Nor is the full training that the update in service started from on trial: it was judged against it, and lost.
+    on_trial = (
+        champion
+        and newest not in (champion, serving["parent"])
+        and challenge.stays_on_trial(work.read(CHAMPION), newest)
+    )
     rival = stored_models.stored_models(store, newest) if on_trial else []
     models = stored_models.stored_models(store, champion or newest)
     made = replay.replay(scanned, feature_module.build_features(scanned), models, rival, work.config)
@@ -239,7 +243,7 @@ def trade_decisions(work: Work) -> Result:
     reads=[Window(DECISIONS), Window(OUTCOMES), Window(VIX)],
     code=[performance],
     config=lambda settings: settings.analysis_in_use.iv_level,
-    months=None,
+    axis=None,
 )
 def decision_performance(work: Work) -> Result:
     """Decisions joined to what happened: hit rates, predicted against realised ROI, uplift of the AI track."""
@@ -271,7 +275,7 @@ def decision_performance(work: Work) -> Result:
     reads=[Window(DECISIONS), Window(SCAN), Window(OUTCOMES)],
     code=[replay, stored_models, _decision_rows],
     config=lambda settings: settings.decisions.threshold_document,
-    months="scan",
+    axis="scan",
     batch=1,
     kinds=frozenset({"parquet", "sql"}),
 )
@@ -300,6 +304,7 @@ ASSETS: tuple[LakeAsset, ...] = (
     scan_outcomes,
     success_champion,
     success_update,
+    success_in_service,
     trade_decisions,
     decision_performance,
     decision_records,

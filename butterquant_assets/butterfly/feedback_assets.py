@@ -93,7 +93,7 @@ def _counts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         settings.sampling.episode_gap,
         settings.feedback,
     ),
-    months=None,
+    axis=None,
     group="ticker",
     summarise=_counts,
     ledgers={LEDGER: ledger_contents},
@@ -198,9 +198,9 @@ def feedback_in_use(house: House) -> dict[str, Any]:
 
 
 def _read(house: House, asset: str, columns: list[str] | None = None) -> pd.DataFrame:
-    months = house.declaration(asset).months
+    months = house.declaration(asset).axis
     if months is None:
         return house.lake.read(asset, None, columns)
-    if not (keys := house.months(months)):
+    if not (keys := house.keys(months)):
         raise LakeError(f"{asset} covers no month in this home: widen the span, or scan more months")
     return house.lake.read(asset, keys, columns)

@@ -33,7 +33,7 @@ def _span(month: str) -> dict[str, date]:
     metrics.DAILY_METRICS,
     reads=[Window(SCAN), Window(MODEL), Window(IN_SERVICE)],
     code=[metrics, replay, feature_module, _span],
-    months="scan",
+    axis="scan",
     batch=240,
     kinds=frozenset({"parquet", "sql"}),
 )
@@ -52,11 +52,11 @@ def daily_metrics(work: Work) -> Result:
     month_of_row = rows["time"].dt.strftime("%Y-%m")
     with warehouse.Warehouse(work.house.settings.warehouse_location) as house:
         house.migrate()
-        for month in work.months:
+        for month in work.keys:
             house.replace_frame(
                 "upsert_daily_metrics", rows[month_of_row == month], clear="clear_daily_metrics", params=_span(month)
             )
-    return Result({"daily_metrics": metrics.receipts(rows)}, facts={month: {"model": version} for month in work.months})
+    return Result({"daily_metrics": metrics.receipts(rows)}, facts={month: {"model": version} for month in work.keys})
 
 
 ASSETS: tuple[LakeAsset, ...] = (daily_metrics,)

@@ -55,7 +55,7 @@ def _missing_counts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     # The VIX also tells up to when data exists, where only some tickers' bars are read.
     reads=[Window(ANALYSES), Window(BARS, LOOK_BACK, 1, by="group"), Window(VIX, 0, 1)],
     code=[short_term, _missing_counts],
-    months="analysis",
+    axis="analysis",
     batch=12,
     group="ticker",
     summarise=_missing_counts,
@@ -73,7 +73,7 @@ def short_term_rows(work: Work) -> Result:
     keeps = no_target_after(last).holds(made)
     months = made["session"].dt.strftime("%Y-%m")
     faults: dict[str | None, dict[str, Outcome]] = {}
-    for month in work.months:
+    for month in work.keys:
         early = made[(months == month) & ~keeps]
         examples = tuple(f"{row.ticker} {row.session.date()}" for row in early.head(5).itertuples())
         faults[month] = {NO_FUTURE: Outcome(early.empty, len(early), examples)}
@@ -84,7 +84,7 @@ def short_term_rows(work: Work) -> Result:
     SHORT_TERM_SET,
     reads=[Window(ANALYSES), Window(FEATURES), Window(SHORT)],
     code=[short_term_training],
-    months=None,
+    axis=None,
     lineage={name: [(FEATURES, name)] for name in FEATURE_NAMES}
     | {name: [(SHORT, name)] for name in (*short_term.REFERENCES, "target_session", *short_term.TARGETS)},
 )
@@ -101,7 +101,7 @@ def short_term_set(work: Work) -> Result:
     # The export counts as well: it decides what is published under the version that training names.
     code=[volatility, short_term_onnx, model_store],
     config=lambda settings: settings.short_term,
-    months=None,
+    axis=None,
     kinds=LEARNT | {"pytorch"},
     pool="training",
 )
@@ -121,7 +121,7 @@ def volatility_model(work: Work) -> Result:
     reads=[Window(SET)],
     code=[moves, short_term_onnx, model_store],
     config=lambda settings: settings.short_term,
-    months=None,
+    axis=None,
     kinds=LEARNT,
     pool="training",
 )
@@ -135,7 +135,7 @@ def direction_model(work: Work) -> Result:
     reads=[Window(SET)],
     code=[moves, short_term_onnx, model_store],
     config=lambda settings: settings.short_term,
-    months=None,
+    axis=None,
     kinds=LEARNT,
     pool="training",
 )
@@ -148,7 +148,7 @@ def quiet_model(work: Work) -> Result:
     forecast_parity_contract("butterfly/volatility_onnx"),
     reads=[Window(VOLATILITY_MODEL), Window(SET)],
     code=[short_term_onnx, model_store],
-    months=None,
+    axis=None,
     kinds=frozenset({"onnx", "parquet"}),
 )
 def volatility_onnx(work: Work) -> Result:
@@ -160,7 +160,7 @@ def volatility_onnx(work: Work) -> Result:
     parity_contract("butterfly/direction_onnx"),
     reads=[Window(DIRECTION_MODEL), Window(SET)],
     code=[short_term_onnx, model_store],
-    months=None,
+    axis=None,
     kinds=frozenset({"onnx", "parquet"}),
 )
 def direction_onnx(work: Work) -> Result:
@@ -172,7 +172,7 @@ def direction_onnx(work: Work) -> Result:
     parity_contract("butterfly/quiet_onnx"),
     reads=[Window(QUIET_MODEL), Window(SET)],
     code=[short_term_onnx, model_store],
-    months=None,
+    axis=None,
     kinds=frozenset({"onnx", "parquet"}),
 )
 def quiet_onnx(work: Work) -> Result:

@@ -26,7 +26,7 @@ def _result(report: study.StudyReport) -> Result:
     reads=[Window(TRAINING), Window(ANALYSES), Window(FEATURES)],
     code=[study, _result],
     config=lambda settings: (settings.study, settings.training, settings.costs),
-    months=None,
+    axis=None,
     kinds=frozenset({"optuna", "parquet"}),
     pool="training",
 )

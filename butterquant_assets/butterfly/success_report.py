@@ -219,7 +219,9 @@ def _expected_roi(found: Findings) -> pd.DataFrame:
     for number in np.unique(bins):
         inside = rows[bins == number]
         paid = episode_interval(
-            inside["roi_net"].to_numpy(dtype=np.float64), inside["episode"].to_numpy(), seed=found.config.seed
+            inside["roi_net"].to_numpy(dtype=np.float64),
+            evaluation.outcome_blocks(inside["session"]),
+            seed=found.config.seed,
         )
         bounds = [value if np.isfinite(value) else np.nan for value in (paid.low, paid.high)]
         table.append((float(inside["expected"].mean()), paid.mean, *bounds, len(inside)))

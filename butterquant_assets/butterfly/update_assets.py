@@ -1,4 +1,4 @@
-"""The weekly update of the success model in service as an asset: made, published, and judged like any challenger."""
+"""The weekly update of the success model in service: made, published, judged like any challenger; and which serves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from butterquant_assets.butterfly.assets import FEEDBACK, TRAINING, artifact_has
 from butterquant_assets.foundation import model_store
 from butterquant_assets.foundation.freshness import Window
 from butterquant_assets.foundation.registry import Registry
+from butterquant_assets.foundation.registry_roles import versions_in_service
+from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.learning import onnx_ensemble
 from butterquant_assets.market.schemas import empty_rows
 from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work, lake_asset
 
 SCAN, OUTCOMES, CHAMPION = "butterfly/daily_scan", "butterfly/scan_outcomes", "butterfly/success_champion"
 UPDATE, IN_SERVICE = update_schemas.SUCCESS_UPDATE.table, update_schemas.SUCCESS_IN_SERVICE.table
+ROLES = "model_roles"
 SEED = 7
 
 
@@ -94,11 +97,10 @@ def _update(
 
 @lake_asset(
     update_schemas.SUCCESS_UPDATE,
-    update_schemas.SUCCESS_IN_SERVICE,
     reads=[Window(SCAN), Window(OUTCOMES), Window(TRAINING), Window(FEEDBACK), Window(CHAMPION)],
     code=[stored_models, update, update_version, onnx_ensemble, model_store, _walk, _publish, _judge, _update],
     config=lambda settings: (settings.update, settings.training.settings, settings.costs),
-    months=None,
+    axis=None,
     kinds=frozenset({"xgboost", "lightgbm", "onnx", "sql", "parquet"}),
     pool="training",
 )
@@ -120,8 +122,29 @@ def success_update(work: Work) -> Result:
     if facts["version"]:
         folder = store.directory(success.NAME, facts["version"])
         artifacts = artifact_hashes(work.house.settings.home, folder)
-    service = pd.DataFrame([{name: facts[name] for name in ("champion", "parent")}]).astype("str")
-    return Result({"success_update": table, "success_in_service": service}, facts={None: facts}, artifacts=artifacts)
+    return Result({"success_update": table}, facts={None: facts}, artifacts=artifacts)
 
 
-ASSETS: tuple[LakeAsset, ...] = (success_update,)
+def roles(settings: HomeSettings) -> dict[str, str]:
+    """The success model in service, by the registry."""
+    held = versions_in_service(settings.warehouse_location)
+    return {success.NAME: held[success.NAME]} if success.NAME in held else {}
+
+
+@lake_asset(
+    update_schemas.SUCCESS_IN_SERVICE,
+    reads=[Window(CHAMPION), Window(UPDATE), Window(f"source:{ROLES}")],
+    code=[stored_models, roles],
+    ledgers={ROLES: roles},
+    axis=None,
+    kinds=frozenset({"parquet", "sql"}),
+)
+def success_in_service(work: Work) -> Result:
+    """Which version decides: what the judgements left in service, or who promoted or rolled back by hand since."""
+    champion = roles(work.house.settings).get(success.NAME, "")
+    store = model_store.ModelStore(work.house.settings.models_location)
+    facts = {"champion": champion, "parent": stored_models.full_training(store, champion).version if champion else ""}
+    return Result({"success_in_service": pd.DataFrame([facts]).astype("str")}, facts={None: facts})
+
+
+ASSETS: tuple[LakeAsset, ...] = (success_update, success_in_service)

@@ -25,11 +25,24 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file of that name; waits for another holder, a dead holder's lock is free."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a file of that name; a dead holder's lock is free.
+
+    Parameters
+    ----------
+    path
+        made when absent
+    wait
+        for another holder
+
+    Raises
+    ------
+    BlockingIOError
+        if there is another holder and `wait` is False.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

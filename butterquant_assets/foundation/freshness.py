@@ -9,16 +9,19 @@ This module reads nothing: callers hand it a `Snapshot` of what lies where.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from butterquant_assets.foundation.calendar import shift_month
+from butterquant_assets.foundation.calendar import Unit, shift_key
+from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.lake import Footer, combine
 
-By = Literal["content", "group", "partition"]
-Key = str | None  # a month, or None for an unpartitioned asset
+By = Literal["content", "group", "partition", "in_force"]
+PART_OF_A_FILE: tuple[By, ...] = ("partition", "in_force")
+Key = str | None  # a month or a day, or None for an unpartitioned asset
 
 
 class State(StrEnum):
@@ -28,7 +31,7 @@ class State(StrEnum):
     STALE = "stale"
     QUARANTINED = "quarantined"  # its newest attempt failed its checks, and nothing it depends on has changed since
     WAITING = "waiting"  # something it reads is quarantined, or waits itself and has never been made
-    UNWANTED = "unwanted"  # outside the months this asset covers
+    UNWANTED = "unwanted"  # outside what this asset covers
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,12 @@ class Window:
     asset
         ``group/name``, or ``source:dataset``
     first, last
-        months relative to the reader's own; ignored by an unpartitioned reader, which reads them all
+        months (days) relative to the reader's own; ignored by an unpartitioned reader, which reads them all
     by
         what the dependency is on: ``content`` of each file; ``group``: content per group (per ticker), so that a
-        correction costs only its own rows; ``partition``: the digest under the reader's own month in an unpartitioned
-        file, so that news of one month concerns that month
+        correction costs only its own rows; ``partition``: the digest under the reader's own key in an unpartitioned
+        file, so that news of one month concerns that month; ``in_force``: the digest there under the reader's own key
+        and the last one before it, for a table whose rows hold from their time on until others follow
     """
 
     asset: str
@@ -61,23 +65,33 @@ class Node:
     ----------
     name
         ``group/name``
-    months
-        the months it covers, ascending; None for an unpartitioned asset
+    keys
+        the months or days it covers, ascending; None for an unpartitioned asset
     reads
         its windows
     code, config
         what their hashes are now
+    unit
+        of its keys; what it reads by key has the same
     """
 
     name: str
-    months: tuple[str, ...] | None
+    keys: tuple[str, ...] | None
     reads: tuple[Window, ...]
     code: str
     config: str
+    unit: Unit = "month"
 
     def partitions(self) -> tuple[Key, ...]:
-        """Its partitions: months, or the one None."""
-        return (None,) if self.months is None else self.months
+        """Its partitions: its keys, or the one None."""
+        return (None,) if self.keys is None else self.keys
+
+    def covers(self, key: Key) -> bool:
+        """Whether `key` is one of its partitions."""
+        if self.keys is None or key is None:
+            return self.keys is None and key is None
+        place = bisect_left(self.keys, key)
+        return place < len(self.keys) and self.keys[place] == key
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,7 @@ class Snapshot:
     held: dict[str, dict[Key, Held]] = field(default_factory=dict)
     source: dict[str, dict[str, str]] = field(
         default_factory=dict
-    )  # dataset -> month, or part of a ledger -> fingerprint
+    )  # dataset -> month or day, or part of a ledger -> fingerprint
 
     def entry(self, asset: str, key: Key) -> Held:
         """What lies there; an empty `Held` for nothing."""
@@ -132,17 +146,29 @@ class Freshness:
         self.snapshot = snapshot
         self._judged: dict[tuple[str, Key], Judgement] = {}
 
+    @classmethod
+    def joined(cls, parts: Sequence[Freshness]) -> Freshness:
+        """Decisions over several graphs at once, none of which reads from another."""
+        if len(parts) == 1:
+            return parts[0]
+        held = {name: keys for part in parts for name, keys in part.snapshot.held.items()}
+        source = {name: keys for part in parts for name, keys in part.snapshot.source.items()}
+        if len(source) < sum(len(part.snapshot.source) for part in parts):
+            raise ConfigError("two graphs call a dataset of their sources by the same name: rename one of them")
+        return cls([node for part in parts for node in part.nodes.values()], Snapshot(held, source))
+
     # -- inputs
 
-    def inputs(self, name: str, key: Key, groups: Iterable[str] | None = None) -> dict[str, str]:
+    def inputs(self, name: str, key: Key) -> dict[str, str]:
         """Content hashes of everything that partition `key` of asset `name` reads now, by name of input.
 
-        Group-wise inputs appear as ``asset|group``; `groups` limits which groups are listed.
+        Group-wise inputs appear as ``asset|group``, for every group the window holds. Also for those without a row in
+        the partition: one that is new, or corrected, may get its first row by it.
         """
         result: dict[str, str] = {}
         for window in self.nodes[name].reads:
             if window.by == "group":
-                result |= self._group_inputs(window, key, groups)
+                result |= self._group_inputs(window, key)
             else:
                 result[window.asset] = self._content_input(window, key)
         return result
@@ -150,40 +176,49 @@ class Freshness:
     def _content_input(self, window: Window, key: Key) -> str:
         if window.asset.startswith("source:"):
             fingerprints = self.snapshot.source.get(window.asset.removeprefix("source:"), {})
-            return combine(f"{month}={fingerprints.get(str(month), '')}" for month in self.window_keys(window, key))
-        if window.by == "partition":
+            return combine(f"{read}={fingerprints.get(str(read), '')}" for read in self.window_keys(window, key))
+        if window.by in PART_OF_A_FILE:
             footer = self.snapshot.entry(window.asset, None).footer
-            return footer.digests.get(str(key), "") if footer else ""
+            digests = footer.digests if footer else {}
+            if window.by == "partition":
+                return digests.get(str(key), "")
+            return combine(f"{read}={digests[read]}" for read in self.in_force(window, str(key)))
         return combine(
             f"{read}={footer.content}"
             for read in self.window_keys(window, key)
             if (footer := self.snapshot.entry(window.asset, read).footer)
         )
 
-    def _group_inputs(self, window: Window, key: Key, groups: Iterable[str] | None) -> dict[str, str]:
+    def _group_inputs(self, window: Window, key: Key) -> dict[str, str]:
         footers = [
             (read, footer.digests)
             for read in self.window_keys(window, key)
             if (footer := self.snapshot.entry(window.asset, read).footer)
         ]
-        names = sorted({name for _, digests in footers for name in digests} if groups is None else set(groups))
+        names = sorted({name for _, digests in footers for name in digests})
         return {
             f"{window.asset}|{name}": combine(f"{read}={digests[name]}" for read, digests in footers if name in digests)
             for name in names
         }
 
+    def in_force(self, window: Window, key: str) -> tuple[str, ...]:
+        """Keys in an unpartitioned file whose rows hold at some time of `key`: its own, and the last before it."""
+        footer = self.snapshot.entry(window.asset, None).footer
+        held = sorted(footer.digests) if footer else []
+        return tuple(held[max(0, bisect_left(held, key) - 1) : bisect_right(held, key)])
+
     def window_keys(self, window: Window, key: Key) -> tuple[Key, ...]:
         """The partitions of `window.asset` that partition `key` of its reader reads."""
         if window.asset.startswith("source:"):
-            months = self.snapshot.source.get(window.asset.removeprefix("source:"), {})
-            return tuple(sorted(months)) if key is None else (key,)
+            held = self.snapshot.source.get(window.asset.removeprefix("source:"), {})
+            return tuple(sorted(held)) if key is None else (key,)
         node = self.nodes[window.asset]
-        if node.months is None:
+        if node.keys is None:
             return (None,)
         if key is None:
-            return node.months
-        first, last = shift_month(key, window.first), shift_month(key, window.last)
-        return tuple(month for month in node.months if first <= month <= last)
+            return node.keys
+        first, last = shift_key(key, window.first, node.unit), shift_key(key, window.last, node.unit)
+        return node.keys[bisect_left(node.keys, first) : bisect_right(node.keys, last)]
 
     # -- judgement
 
@@ -195,8 +230,8 @@ class Freshness:
 
     def _judge(self, name: str, key: Key) -> Judgement:
         node = self.nodes[name]
-        if node.months is not None and key not in node.months:
-            return Judgement(State.UNWANTED, ("outside the months this asset covers",))
+        if not node.covers(key):
+            return Judgement(State.UNWANTED, (f"outside the {node.unit}s this asset covers",))
         if waits := self._waits_for(node, key):
             return Judgement(State.WAITING, waits)
         held = self.snapshot.entry(name, key)
@@ -216,6 +251,8 @@ class Freshness:
         for window in node.reads:
             if window.asset.startswith("source:"):
                 continue
+            if self.nodes[window.asset].keys == ():
+                waits.append(f"waits for {window.asset}, which covers nothing yet")
             for read in self.window_keys(window, key):
                 state = self.judge(window.asset, read).state
                 nothing_yet = self.snapshot.entry(window.asset, read).footer is None
@@ -230,8 +267,7 @@ class Freshness:
             reasons.append("code changed")
         if footer.config != node.config:
             reasons.append("configuration changed")
-        known = {name.split("|", 1)[1] for name in footer.inputs if "|" in name}
-        now = self.inputs(node.name, key, known)
+        now = self.inputs(node.name, key)
         changed = sorted(name for name in now.keys() | footer.inputs.keys() if now.get(name) != footer.inputs.get(name))
         reasons += [f"{name} changed" for name in changed if "|" not in name]
         by_asset: dict[str, list[str]] = {}
@@ -253,7 +289,7 @@ class Plan:
         partitions that are stale now, with their judgement, by asset
     affected
         `stale`, and the partitions that read something stale, so that they may become stale while the run proceeds.
-        A dependence on one month's digest in an unpartitioned file (``by="partition"``) does not spread: when such a
+        A dependence on part of an unpartitioned file (``by="partition"``, ``"in_force"``) does not spread: when such a
         digest turns out to differ, its month is stale in the next plan. Otherwise every correction would reach all
         months.
     problems
@@ -273,10 +309,10 @@ class Plan:
         """Assets a run must include."""
         return [name for name in self.affected if self.affected[name]]
 
-    def month_range(self) -> tuple[str, str] | None:
-        """First and last month a run must include, or None when no month is concerned."""
-        months = sorted({key for keys in self.affected.values() for key in keys if key is not None})
-        return (months[0], months[-1]) if months else None
+    def key_range(self) -> tuple[str, str] | None:
+        """First and last month (day) a run must include, or None when none is concerned."""
+        concerned = sorted({key for keys in self.affected.values() for key in keys if key is not None})
+        return (concerned[0], concerned[-1]) if concerned else None
 
 
 def plan(freshness: Freshness, selection: Iterable[str] | None = None) -> Plan:
@@ -294,7 +330,7 @@ def plan(freshness: Freshness, selection: Iterable[str] | None = None) -> Plan:
         reached = {
             key
             for window in node.reads
-            if affected.get(window.asset) and window.by != "partition"
+            if affected.get(window.asset) and window.by not in PART_OF_A_FILE
             for key in node.partitions()
             if not affected[window.asset].isdisjoint(freshness.window_keys(window, key))
         }

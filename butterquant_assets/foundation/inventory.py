@@ -23,24 +23,22 @@ def take_stock(
     nodes
         the assets
     source
-        what the source holds now: dataset -> month -> fingerprint
+        what the source holds now: dataset -> month or day -> fingerprint
     artifacts_root
         directory that artifact paths in footers are relative to
     """
-    snapshot = Snapshot(source={name: dict(months) for name, months in source.items()})
+    snapshot = Snapshot(source={name: dict(held) for name, held in source.items()})
     for node in nodes:
-        if node.months is None:
-            keys: set[Key] = {None}
-        else:
-            keys = {*lake.partitions(node.name), *lake.partitions(node.name, quarantine=True)}
-        snapshot.held[node.name] = {key: _held(lake, node.name, key, artifacts_root) for key in keys}
+        apart: set[Key] = {None} if node.keys is None else {*lake.partitions(node.name, quarantine=True)}
+        keys = apart if node.keys is None else {*lake.partitions(node.name), *apart}
+        snapshot.held[node.name] = {key: _held(lake, node.name, key, artifacts_root, key in apart) for key in keys}
     return snapshot
 
 
-def _held(lake: Lake, asset: str, key: Key, artifacts_root: Path) -> Held:
+def _held(lake: Lake, asset: str, key: Key, artifacts_root: Path, look_apart: bool) -> Held:
     quarantine: Footer | None
     try:
-        quarantine = lake.footer(asset, key, quarantine=True)
+        quarantine = lake.footer(asset, key, quarantine=True) if look_apart else None
     except DamagedFileError:
         quarantine = None  # an unreadable quarantined frame says nothing about its inputs; the attempt is repeated
     try:

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,6 +177,18 @@ class LakeFile:
     modified: datetime
 
 
+Stamp = tuple[int, int, int, int]
+
+
+def _stamp(path: str) -> Stamp | None:
+    """What tells a local file from its successor; None where there is none."""
+    try:
+        facts = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
 class Lake:
     """Parquet files by asset and partition.
 
@@ -201,6 +214,8 @@ class Lake:
             raise ConfigError(f"the lake at {self.shown} needs a package that is not installed: {error}") from error
         self._local = "file" in _protocols(self._fs)
         self._faults: tuple[type[Exception], ...] = (OSError, *_driver_faults(self._fs))
+        # Stock is taken of thousands of files before every step; those that did not change are not parsed again.
+        self._footers: dict[str, tuple[Stamp, Footer]] = {}
 
     def path(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> str:
         """Where the file of `asset` (``group/name``) and `partition` lies, inside the file system."""
@@ -275,6 +290,19 @@ class Lake:
             if the file is there but cannot be read or was not written by us.
         """
         path = self.path(asset, partition, quarantine=quarantine)
+        # Looked at before the file is read: one that is replaced meanwhile is read again the next time.
+        stamp = _stamp(path) if self._local else None
+        known = self._footers.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        footer = self._read_footer(path)
+        if footer is None or stamp is None:
+            self._footers.pop(path, None)
+        else:
+            self._footers[path] = stamp, footer
+        return footer
+
+    def _read_footer(self, path: str) -> Footer | None:
         try:
             with self._opened(path, end_only=True) as file:
                 metadata = pq.read_metadata(file).metadata or {}

@@ -17,12 +17,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from butterquant_assets.foundation.calendar import Unit
 from butterquant_assets.foundation.freshness import Freshness, Node, State
 from butterquant_assets.foundation.lake import DAMAGED, QUARANTINE, Lake, LakeFile
 from butterquant_assets.foundation.model_store import ModelStore, StoredVersion, versions_in
 from butterquant_assets.foundation.warehouse import Warehouse
 
-_MONTH = re.compile(r"\d{4}-\d{2}")
+Spans = Mapping[Unit, tuple[str, str]]
+_WRITTEN: dict[Unit, re.Pattern[str]] = {
+    "month": re.compile(r"\d{4}-\d{2}"),
+    "day": re.compile(r"\d{4}-\d{2}-\d{2}"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,7 @@ class Report:
 # -- lake
 
 
-def prune_lake(
-    lake: Lake, freshness: Freshness, span: tuple[str, str], *, before: datetime, dry_run: bool = False
-) -> Pruned:
+def prune_lake(lake: Lake, freshness: Freshness, spans: Spans, *, before: datetime, dry_run: bool = False) -> Pruned:
     """Remove from the lake what no reader will ask for again.
 
     Parameters
@@ -105,9 +108,9 @@ def prune_lake(
         the lake
     freshness
         judgements about it: a quarantined frame that still says why its partition is not published is kept
-    span
-        first and last month of the home's market axis, ``YYYY-MM``. Months inside it are kept, also those that an
-        asset of recent months has left behind: they are history
+    spans
+        first and last month (day) that the home covers, by unit. What lies inside is kept, also months that an asset
+        of recent months has left behind: they are history. Nothing of a unit that is not named is removed for this
     before
         only files last changed before this time (UTC)
     dry_run
@@ -116,7 +119,7 @@ def prune_lake(
     removed: list[Removal] = []
     kept: Counter[str] = Counter()
     for file in lake.files():
-        verdict = _lake_verdict(file, freshness, span)
+        verdict = _lake_verdict(file, freshness, spans)
         if verdict is None:
             continue
         kind, why = verdict
@@ -131,7 +134,7 @@ def prune_lake(
     return Pruned(tuple(removed), dict(kept))
 
 
-def _lake_verdict(file: LakeFile, freshness: Freshness, span: tuple[str, str]) -> tuple[str, str] | None:
+def _lake_verdict(file: LakeFile, freshness: Freshness, spans: Spans) -> tuple[str, str] | None:
     """Kind and reason of a file that may go, ("", reason) for one worth a word that stays, None for any other."""
     if file.temporary:
         return "temporary", "a writer that died left it"
@@ -140,7 +143,8 @@ def _lake_verdict(file: LakeFile, freshness: Freshness, span: tuple[str, str]) -
     node = freshness.nodes.get(file.asset)
     if node is None:
         return "", "lake: asset that this version does not know"
-    if _outside(node, file.partition, span):
+    span = spans.get(node.unit)
+    if span and _outside(node, file.partition, span):
         return "partition", f"lies outside {span[0]} .. {span[1]}, the span of the home"
     if file.area == DAMAGED:
         return "damaged", "was made again since, or will be"
@@ -152,9 +156,9 @@ def _lake_verdict(file: LakeFile, freshness: Freshness, span: tuple[str, str]) -
 
 
 def _outside(node: Node, partition: str | None, span: tuple[str, str]) -> bool:
-    if node.months is None or partition is None or not _MONTH.fullmatch(partition):
+    if node.keys is None or partition is None or not _WRITTEN[node.unit].fullmatch(partition):
         return False
-    return not span[0] <= partition <= span[1] and partition not in node.months
+    return not span[0] <= partition <= span[1] and not node.covers(partition)
 
 
 def prune_temporaries(folders: Iterable[Path], *, before: datetime, dry_run: bool = False) -> Pruned:

@@ -1,4 +1,4 @@
-"""Settings that every part shares, and the binding of a home directory to one source and span.
+"""Settings that every part shares, and the binding of a home directory to its sources and spans.
 
 A setting comes, in this order, from the caller, from `BUTTERQUANT_*` environment variables, from what the home
 directory is bound to, and from the default. Unknown keys are refused. Lines add sections of their own to
@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -25,8 +26,26 @@ PREFIX = "BUTTERQUANT_"
 FOREIGN_KEYS = ("BUTTERQUANT_TEST_", "BUTTERQUANT_REQUIRE_SERVICES", "BUTTERQUANT_PG_")
 BOUND = ("source", "data_dir", "bars_dataset", "start", "end", "seed", "edge", "tickers")
 BINDING_FILE = "home.json"
+SWITCHED_OFF = "none"
+"""Source of a section that is not in use; it contradicts no binding, and what was bound waits for its return."""
 
 S = TypeVar("S", bound="HomeSettings")
+
+
+@dataclass(frozen=True)
+class SectionBinding:
+    """A section of the settings that a home is bound to by a file of its own.
+
+    Parameters
+    ----------
+    file
+        name of the file in the home directory
+    fields
+        fields of the section that are bound; the rest may change from run to run
+    """
+
+    file: str
+    fields: tuple[str, ...]
 
 
 class _Environment(EnvSettingsSource):
@@ -80,8 +99,10 @@ class HomeSettings(BaseSettings):
         Redis, for ``celery``. May hold a password: never log it.
     lease_seconds
         for ``celery``: when a step of a worker that died goes to another; longer than the longest step
-    months_per_run
-        most months in one run of a backfill; by default all
+    months_per_run, days_per_run
+        most months (days, of assets by day) in one run of a backfill; by default all
+    prune_after_days
+        the weekly pruning spares what is younger
     reports_url
         where browsers find the reports that asset pages link to; `butterquant ui` serves them there
     """
@@ -107,6 +128,8 @@ class HomeSettings(BaseSettings):
         """What the caller gives, then the environment; nothing else is read."""
         return init_settings, _Environment(settings_cls)
 
+    bound_sections: ClassVar[Mapping[str, SectionBinding]] = {}
+
     home: Path = Path("home")
     source: Literal["sample", "files"] = "sample"
     data_dir: Path | None = None
@@ -122,6 +145,8 @@ class HomeSettings(BaseSettings):
     broker_url: str | None = None
     lease_seconds: int = Field(default=7200, ge=1)
     months_per_run: int | None = Field(default=None, ge=1)
+    days_per_run: int | None = Field(default=None, ge=1)
+    prune_after_days: int = Field(default=90, ge=1)
     reports_url: str = "http://127.0.0.1:3001"
 
     @field_validator("home", "data_dir")
@@ -182,8 +207,9 @@ def load_settings(cls: type[S], overrides: Mapping[str, Any], environment: Mappi
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     _refuse_unknown_variables(cls, os.environ if environment is None else environment)
-    home = _validated(cls, {"home": given["home"]} if "home" in given else {}, partial=True).home
+    home = _validated(HomeSettings, {"home": given["home"]} if "home" in given else {}, partial=True).home
     bound = read_binding(home)
+    given |= {name: _with_bound(cls, home, name, given.get(name)) for name in cls.bound_sections}
     wanted = _validated(cls, given, partial=True)
     stated = wanted.model_fields_set
     for key in sorted(set(BOUND) & stated & bound.keys()):
@@ -194,18 +220,63 @@ def load_settings(cls: type[S], overrides: Mapping[str, Any], environment: Mappi
                 f"use another home (--home DIR or BUTTERQUANT_HOME), or remove this one to start afresh"
             )
     inherited = {key: value for key, value in bound.items() if key in BOUND and key not in stated}
-    return _validated(cls, {**inherited, **given})
+    settings = _validated(cls, {**inherited, **given})
+    for name in cls.bound_sections:
+        refuse_other_binding(settings, name)
+    return settings
 
 
-def read_binding(home: Path) -> dict[str, Any]:
-    """What a home directory is bound to; empty for a new one.
+def _with_bound(cls: type[HomeSettings], home: Path, section: str, given: Any) -> dict[str, Any]:
+    """Fields of a section: what is stated, and for the rest what the home is bound to; all stated of another source."""
+    in_environment = _Environment(cls)().get(section, {})
+    if given is not None and not isinstance(given, Mapping):
+        given = {field.name: getattr(given, field.name) for field in fields(given)}
+    stated = {**in_environment, **{name: value for name, value in (given or {}).items() if value is not None}}
+    bound = read_binding(home, cls.bound_sections[section].file)
+    inherited = {name: bound[name] for name in cls.bound_sections[section].fields if name in bound}
+    source, held = stated.get("source"), inherited.get("source")
+    if source is not None and held is not None and source != held:
+        # The rest of the binding belongs to the other source: a check of the two together would blame what nobody said.
+        if source != SWITCHED_OFF:
+            raise _other_binding(home, section, "source", held, source)
+        return stated
+    return {**inherited, **stated}
+
+
+def refuse_other_binding(settings: HomeSettings, section: str) -> None:
+    """Refuse a section that contradicts what the home is bound to.
+
+    Raises
+    ------
+    ConfigError
+        with both values; a field that is None contradicts nothing, nor does a section that is switched off.
+    """
+    binding, held = settings.bound_sections[section], getattr(settings, section)
+    if getattr(held, "source", None) == SWITCHED_OFF:
+        return
+    bound = read_binding(settings.home, binding.file)
+    for name in sorted(bound.keys() & set(binding.fields)):
+        asked = _plain(getattr(held, name))
+        if asked is not None and asked != bound[name]:
+            raise _other_binding(settings.home, section, name, bound[name], asked)
+
+
+def _other_binding(home: Path, section: str, name: str, held: Any, asked: Any) -> ConfigError:
+    return ConfigError(
+        f"the home directory {home} is bound to {section} {name} = {held!r}, but {asked!r} was asked for: use another "
+        f"home (--home DIR or BUTTERQUANT_HOME), or remove this one to start afresh"
+    )
+
+
+def read_binding(home: Path, file: str = BINDING_FILE) -> dict[str, Any]:
+    """What a home directory is bound to by one of its files; empty for a new one.
 
     Raises
     ------
     ConfigError
         if the binding file cannot be read.
     """
-    path = home / BINDING_FILE
+    path = home / file
     if not path.exists():
         return {}
     try:
@@ -228,12 +299,32 @@ def bind_home(settings: HomeSettings, span: Mapping[str, str | None]) -> dict[st
         the months the source was found to allow: ``start``, ``end``, ``market_start``, ``market_end``; and, where
         later months may join them, ``grows_to``: the last of these, or None for no end
     """
-    existing = read_binding(settings.home)
+    return _bind(settings.home, BINDING_FILE, {key: _plain(getattr(settings, key)) for key in BOUND} | dict(span))
+
+
+def bind_section(settings: HomeSettings, section: str, span: Mapping[str, str | None]) -> dict[str, Any]:
+    """Bind a home directory to a section of the settings and a span, once; later calls return what stands there.
+
+    Parameters
+    ----------
+    settings
+        the settings that decide the binding
+    section
+        one of `bound_sections`
+    span
+        the keys the source was found to allow; they win over fields of the same name
+    """
+    bound, held = settings.bound_sections[section], getattr(settings, section)
+    fields_held = {name: _plain(getattr(held, name)) for name in bound.fields}
+    return _bind(settings.home, bound.file, fields_held | dict(span))
+
+
+def _bind(home: Path, file: str, binding: dict[str, Any]) -> dict[str, Any]:
+    existing = read_binding(home, file)
     if existing:
         return existing
-    binding = {key: _plain(getattr(settings, key)) for key in BOUND} | dict(span)
-    settings.home.mkdir(parents=True, exist_ok=True)
-    write_atomically(settings.home / BINDING_FILE, (json.dumps(binding, indent=2, sort_keys=True) + "\n").encode())
+    home.mkdir(parents=True, exist_ok=True)
+    write_atomically(home / file, (json.dumps(binding, indent=2, sort_keys=True) + "\n").encode())
     return binding
 
 

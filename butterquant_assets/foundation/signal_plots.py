@@ -6,9 +6,21 @@ What belongs here: drawing what the reports found. What does not: computing it. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from butterquant_assets.foundation.plots import BLUE, MUTED, ORANGE, _figure, _legend_below, _need_rows, _png, _style
+from butterquant_assets.foundation.plots import (
+    BLUE,
+    MUTED,
+    ORANGE,
+    RED,
+    _figure,
+    _legend_below,
+    _need_rows,
+    _png,
+    _style,
+)
 
 
 def calibration_curve(curve: pd.DataFrame) -> bytes:
@@ -76,3 +88,96 @@ def threshold_scan(scan: pd.DataFrame, gate: str) -> bytes:
         axes.set(title=f"Thresholds of the {gate} gate", xlabel="threshold", ylabel="mean result of the kept, bps")
         _legend_below(figure, 3)
         return _png(figure)
+
+
+def gate_results(report: pd.DataFrame) -> bytes:
+    """Mean result of what each gate rejected, of all rejected and of the accepted, with intervals and counts.
+
+    Parameters
+    ----------
+    report
+        columns of the contract ``signals/gate_report``; gates that rejected nothing that was executed are left out
+
+    Returns
+    -------
+    PNG bytes
+
+    Raises
+    ------
+    DataError
+        if nothing was executed.
+    """
+    rows = report[report["executed"] > 0]
+    _need_rows(rows, "gate_results")
+    names = [f"{gate} ({count:,})" for gate, count in zip(rows["gate"], rows["executed"], strict=True)]
+    mean = rows["mean_pnl_bps"].to_numpy()
+    low, high = (rows[name].fillna(rows["mean_pnl_bps"]).to_numpy() for name in ("low_bps", "high_bps"))
+    colours = [BLUE if gate == "accepted" else RED for gate in rows["gate"]]
+    with _style():
+        figure, axes = _figure(520, 90 + 40 * len(rows))
+        axes.axvline(0.0, color=MUTED, linewidth=0.9)
+        for place, (x, left, right, colour) in enumerate(zip(mean, low, high, colours, strict=True)):
+            spread = [[x - left], [right - x]]
+            axes.errorbar(x, place, xerr=spread, fmt="o", color=colour, ecolor="#c9c9c9", elinewidth=4)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set(title="What rejected and accepted signals earned", xlabel="mean result, bps (95 % over weeks)")
+        axes.grid(axis="y", visible=False)
+        return _png(figure)
+
+
+def monthly_results(performance: pd.DataFrame) -> bytes:
+    """Observed and predicted win rate by month of entry, every executed signal, and the mean result beneath.
+
+    Parameters
+    ----------
+    performance
+        columns of the contract ``signals/signal_performance``
+
+    Returns
+    -------
+    PNG bytes
+
+    Raises
+    ------
+    DataError
+        if no month has an ended trade.
+    """
+    rows = performance[(performance["track"] == "all") & (performance["trades"] > 0)]
+    _need_rows(rows, "monthly_results")
+    months = rows["month"].dt.strftime("%Y-%m").tolist()
+    places = range(len(months))
+    with _style():
+        figure, axes = _figure(700, 320)
+        axes.plot(places, rows["win_rate"], "o-", color=BLUE, label="observed")
+        axes.plot(places, rows["predicted_win_rate"], "o--", color=ORANGE, label="predicted")
+        step = max(1, len(months) // 12)
+        axes.set_xticks(list(places)[::step], months[::step])
+        axes.set(title="Targets reached, by month of entry", ylabel="share of ended trades")
+        axes.set_ylim(bottom=0)
+        _legend_below(figure, 2)
+        return _png(figure)
+
+
+def learned_plots(newest: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """Plots of one round that have something to show, by name.
+
+    Parameters
+    ----------
+    newest
+        frames of the newest round by the names of their contracts; none before the first
+    """
+    drawn: dict[str, bytes] = {}
+    if not newest:
+        return drawn
+    if (newest["calibration_curve"]["trades"] > 0).any():
+        drawn["reliability"] = calibration_curve(newest["calibration_curve"])
+    scan = newest["threshold_scan"]
+    if ((scan["gate"] == "fund") & (scan["trades"] > 0)).any():
+        drawn["thresholds of the fund gate"] = threshold_scan(scan, "fund")
+    if (newest["gate_report"]["executed"] > 0).any():
+        drawn["rejected and accepted"] = gate_results(newest["gate_report"])
+    performance = newest["signal_performance"]
+    if ((performance["track"] == "all") & (performance["trades"] > 0)).any():
+        drawn["targets by month"] = monthly_results(performance)
+    return drawn

@@ -164,6 +164,41 @@ class SignalRecorder:
         self._write(EXECUTIONS, executions[filled].assign(mode=mode))
         return self._write(RESULTS, results[filled].assign(mode=mode))
 
+    def record_day(self, day: pd.Timestamp, signals: pd.DataFrame, trades: pd.DataFrame) -> dict[str, int]:
+        """Make the record of one UTC day what these frames say: write their rows, remove what they no longer hold.
+
+        A signal that was traded live stays, with that trade, whatever became of it here.
+
+        Parameters
+        ----------
+        day
+            midnight it begins with, naive UTC
+        signals, trades
+            all of that day, as for `record_signals` and `record_trades`
+
+        Returns
+        -------
+        signals and trades written, signals_removed and trades_removed
+
+        Raises
+        ------
+        DataError
+            if columns are missing, a signal is repeated, or one belongs to another day.
+        """
+        strays = signals.loc[signals["hour"].dt.floor("D") != day, "signal_id"]
+        if len(strays):
+            raise DataError(f"{len(strays)} signals do not belong to {day:%Y-%m-%d}, first {strays.iloc[0]}; leave out")
+        span = {"first": day, "last": day + pd.Timedelta(hours=23)}
+        filled = trades.loc[trades["status"].isin(["closed", "open"]), "signal_id"]
+        gone = self._warehouse.execute("forget_paper_trades", span | {"keep": json.dumps(filled.tolist())})
+        lost = self._warehouse.execute("forget_signals", span | {"keep": json.dumps(signals["signal_id"].tolist())})
+        return {
+            "signals": self.record_signals(signals),
+            "trades": self.record_trades(trades),
+            "signals_removed": lost,
+            "trades_removed": gone,
+        }
+
     def signals(self, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
         """Signals of the hours first .. last, both included, with the columns of the table ``signal_snapshots``."""
         return self._warehouse.fetch(SNAPSHOTS, {"first": first, "last": last})

@@ -22,7 +22,7 @@ FAULTS = {"reject_share": f"at most {MAX_REJECT_SHARE:.0%} of the month's rows w
 
 
 def _delivered(work: Work, dataset: str) -> Result:
-    delivery = work.house.source.fetch(dataset, work.months)
+    delivery = work.house.source.fetch(dataset, work.keys)
     rows = delivery.rows
     rejects = delivery.rejects[delivery.rejects["action"] == REJECTED]
     row_months, reject_months = rows["session"].dt.strftime("%Y-%m"), rejects["session"].dt.strftime("%Y-%m")
@@ -32,7 +32,7 @@ def _delivered(work: Work, dataset: str) -> Result:
     faults: dict[Key, Mapping[str, Outcome]] = {}
     warnings: dict[Key, Mapping[str, str]] = {}
     described = dict(work.house.source.describe())
-    for month in work.months:
+    for month in work.keys:
         n_kept, n_refused = int(kept.get(month, 0)), int(refused.get(month, 0))
         by_reason = {str(r): int(n) for r, n in reasons.get(month, pd.Series(dtype=int)).items()} if n_refused else {}
         facts[month] = {"source": described, "refused rows": n_refused, "refused by reason": by_reason}
@@ -56,7 +56,7 @@ def _missing_sessions(present: pd.Series, months: Sequence[str]) -> str:
 
 
 def _whole(work: Work, dataset: str) -> Result:
-    delivery = work.house.source.fetch(dataset, work.house.source.months_held(dataset))
+    delivery = work.house.source.fetch(dataset, work.house.source.keys_held(dataset))
     lost = delivery.rejects[delivery.rejects["action"] == REJECTED]
     by_reason = {str(reason): int(count) for reason, count in lost["reason"].value_counts().sort_index().items()}
     facts = {"source": dict(work.house.source.describe()), "refused rows": len(lost), "refused by reason": by_reason}
@@ -70,7 +70,7 @@ CODE = (files, sample, _delivered, _missing_sessions, _whole)
     schemas.EQUITY_BARS,
     reads=[Window("source:equity_bars")],
     code=CODE,
-    months="market",
+    axis="market",
     batch=240,
     digest="ticker",
     warns=WARNS,
@@ -85,7 +85,7 @@ def equity_bars(work: Work) -> Result:
     schemas.INDEX_BARS,
     reads=[Window("source:index_bars")],
     code=CODE,
-    months="market",
+    axis="market",
     batch=240,
     faults=FAULTS,
 )
@@ -98,7 +98,7 @@ def index_bars(work: Work) -> Result:
     schemas.VIX,
     reads=[Window("source:vix")],
     code=CODE,
-    months="market",
+    axis="market",
     batch=240,
     warns=WARNS,
     faults=FAULTS,
@@ -112,7 +112,7 @@ def vix(work: Work) -> Result:
     schemas.IMPLIED_VOLS,
     reads=[Window("source:implied_vols")],
     code=CODE,
-    months="market",
+    axis="market",
     batch=240,
     digest="ticker",
 )
@@ -125,22 +125,22 @@ def implied_vols(work: Work) -> Result:
     schemas.BAR_REJECTS,
     reads=[Window("source:bar_rejects")],
     code=CODE,
-    months="market",
+    axis="market",
     batch=240,
 )
 def bar_rejects(work: Work) -> pd.DataFrame:
     """Rows of the source that were refused, with file, row, reason and value; nothing is dropped in silence."""
-    rejects: list[pd.DataFrame] = [work.house.source.fetch(dataset, work.months).rejects for dataset in REJECTING]
+    rejects: list[pd.DataFrame] = [work.house.source.fetch(dataset, work.keys).rejects for dataset in REJECTING]
     return pd.concat(rejects, ignore_index=True)
 
 
-@lake_asset(schemas.PUBLISHED_VOLS, reads=[Window("source:published_vols")], code=CODE, months=None)
+@lake_asset(schemas.PUBLISHED_VOLS, reads=[Window("source:published_vols")], code=CODE, axis=None)
 def published_vols(work: Work) -> Result:
     """Published three-month implied volatilities, the yardstick for proxies; over all months the source holds."""
     return _whole(work, "published_vols")
 
 
-@lake_asset(schemas.OPTION_CHAINS, reads=[Window("source:option_chains")], code=CODE, months=None)
+@lake_asset(schemas.OPTION_CHAINS, reads=[Window("source:option_chains")], code=CODE, axis=None)
 def option_chains(work: Work) -> Result:
     """Two-sided option quotes, the yardstick for smiles; over all months the source holds."""
     return _whole(work, "option_chains")

@@ -91,7 +91,7 @@ def trades_of_hour(seed: int, coin: int, hour: int, bar: Bar, decimals: int) -> 
             raise DataError(f"hour {hour} of coin {coin} trades {lots} lots; expected none or at least 40")
         return Trades(*(np.empty(0, dtype) for dtype in (np.int64, float, float, bool, np.int64)))
     draw = np.random.default_rng([seed, _TRADES, coin, hour])
-    buys = int(np.clip(round(count * bought / lots), bought > 0, count - (bought < lots)))
+    buys = min(max(round(count * bought / lots), int(bought > 0)), count - int(bought < lots))
     buy = np.zeros(count, dtype=bool)
     buy[draw.permutation(count)[:buys]] = True
     size = np.empty(count, dtype=np.int64)
@@ -156,7 +156,8 @@ def _partition(draw: np.random.Generator, total: int, parts: int) -> Ints:
     weights = np.cumsum(draw.gamma(0.7, 1.0, parts) + 1e-9)
     edges = np.floor((total - parts) * weights / weights[-1]).astype(np.int64)
     edges[-1] = total - parts
-    portions: Ints = np.diff(edges, prepend=0) + 1
+    edges[1:] -= edges[:-1].copy()
+    portions: Ints = edges + 1
     return portions
 
 

@@ -34,8 +34,7 @@ class CryptoMarketConfig:
     seed
         of all streams, 0 or more
     edge
-        drift per unit of hourly volatility against the strongest trend, where F is against it, 0 .. 1; 0 is the fair
-        market
+        scale of the planted drift, 0 .. 1 (`crypto_simulator`); 0 is the fair market
     coins
         2 .. 999; SIMBTC and SIMETH are the first two
     first_day
@@ -133,6 +132,7 @@ class MarketState:
     crowding: Floats
     premium_noise: Floats
     scales: Floats
+    carried: Floats
     levels: Floats
     volumes: Floats
     signed: Floats
@@ -171,7 +171,8 @@ def initial_state(traits: CoinTraits) -> MarketState:
         volume_mood=zeros,
         crowding=zeros,
         premium_noise=zeros,
-        scales=np.array([[0.04], [0.08], [0.012], [0.02]]) * np.ones(count),
+        scales=np.array([[0.04], [0.08], [0.012], [0.02], [0.06], [0.06], [0.15]]) * np.ones(count),
+        carried=zeros,
         levels=np.zeros((TAIL, count)),
         volumes=np.tile(lots, (TAIL, 1)),
         signed=np.zeros((TAIL, count)),

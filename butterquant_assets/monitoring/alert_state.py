@@ -122,6 +122,8 @@ class AlertState:
         channels that fail
     run_mark
         storage id of the last failure of a run that was looked at; None before the first look
+    run_mark_at
+        when the latest of them happened, in seconds since 1970: a log that was pruned shows the older ones again
     model_marks
         number of the last event of each model that was looked at; None before the first look
     """
@@ -131,6 +133,7 @@ class AlertState:
     outbox: tuple[Waiting, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     run_mark: int | None = None
+    run_mark_at: float | None = None
     model_marks: Mapping[str, int] | None = None
 
     def to_json(self) -> str:
@@ -154,6 +157,7 @@ class AlertState:
                 outbox=tuple(Waiting(_message(e["message"]), tuple(e["channels"])) for e in data["outbox"]),
                 troubles={name: _trouble(entry) for name, entry in data["troubles"].items()},
                 run_mark=data["run_mark"],
+                run_mark_at=data.get("run_mark_at"),  # states of before it was kept are read too
                 model_marks=data["model_marks"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

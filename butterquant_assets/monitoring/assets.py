@@ -73,7 +73,7 @@ def _newest(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     reads=[Window(SCAN), *SERVING],
     code=[drift_table, live, _newest, _InService],
     config=lambda settings: settings.monitoring.drift,
-    months="scan",
+    axis="scan",
     batch=240,
     summarise=_newest,
     lineage={"statistic": [(SCAN, "session"), (TRAINING, "session")]},
@@ -82,7 +82,7 @@ def feature_drift(work: Work) -> pd.DataFrame:
     """The 23 features of each scanned month against what the model in service has learnt from."""
     learnt = _InService.of(work).learnt(work)
     rows = live.scanned_features(work.read(SCAN))
-    return drift_table.drift_by_month(learnt, rows, FEATURES, work.months, work.config)
+    return drift_table.drift_by_month(learnt, rows, FEATURES, work.keys, work.config)
 
 
 @lake_asset(
@@ -90,7 +90,7 @@ def feature_drift(work: Work) -> pd.DataFrame:
     reads=[Window(DECISIONS), Window(SCAN), *SERVING],
     code=[drift_table, live, _newest, _InService],
     config=lambda settings: settings.monitoring.drift,
-    months="scan",
+    axis="scan",
     batch=240,
     summarise=_newest,
 )
@@ -102,7 +102,7 @@ def prediction_drift(work: Work) -> pd.DataFrame:
     promised = live.with_expected_roi(model.promised(learnt), values)
     said = live.with_expected_roi(live.live_predictions(work.read(DECISIONS), work.read(SCAN)), values)
     return drift_table.drift_by_month(
-        promised, said, live.PREDICTIONS, work.months, work.config, learnt_until=learnt["session"].max()
+        promised, said, live.PREDICTIONS, work.keys, work.config, learnt_until=learnt["session"].max()
     )
 
 
@@ -111,7 +111,7 @@ def prediction_drift(work: Work) -> pd.DataFrame:
     reads=[Window(VIX), Window(BARS), Window(TRAINING)],
     code=[regime, _newest],
     config=lambda settings: settings.monitoring.drift,
-    months=None,
+    axis=None,
     summarise=_newest,
 )
 def market_regime(work: Work) -> Result:
@@ -129,7 +129,7 @@ def market_regime(work: Work) -> Result:
     reads=[*DECIDED, *SERVING],
     code=[decay, live, _newest, _InService],
     config=lambda settings: (settings.monitoring.drift, settings.monitoring.seed),
-    months=None,
+    axis=None,
     summarise=_newest,
 )
 def calibration_decay(work: Work) -> Result:
@@ -152,7 +152,7 @@ def calibration_decay(work: Work) -> Result:
     reads=[Window(DECISIONS), Window(OUTCOMES), Window(VIX), *SERVING],
     code=[decay, live, _newest, _InService],
     config=lambda settings: settings.monitoring.decay,
-    months=None,
+    axis=None,
     summarise=_newest,
 )
 def decision_decay(work: Work) -> Result:
@@ -172,7 +172,7 @@ def decision_decay(work: Work) -> Result:
     reads=[Window(FEATURE_DRIFT), Window(PREDICTION_DRIFT), Window(REGIME), Window(SCAN), *SERVING],
     code=[report, live, evidently_report, _newest, _InService],
     config=lambda settings: (settings.monitoring.html, settings.monitoring.seed),
-    months=None,
+    axis=None,
     kinds=frozenset({"parquet", "html"}),
     summarise=_newest,
 )

@@ -19,7 +19,7 @@ from butterquant_assets.monitoring.alert_text import scrubbed
 from butterquant_assets.monitoring.alerts import quarantined
 from butterquant_assets.monitoring.failed_partitions import CONTRACT, NAME, PastRun, Rejection, inventory
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, OWNERS, asset_key
-from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.house import House, joint_freshness
 from butterquant_assets.orchestration.metadata import table_schema
 from butterquant_assets.orchestration.rebuild import QUARANTINED
 
@@ -30,7 +30,9 @@ RUNS = 200
 REJECTIONS = 50
 
 
-def build_failed_partitions(house: House, max_attempts: int, secrets: tuple[str, ...] = ()) -> dg.AssetsDefinition:
+def build_failed_partitions(
+    house: House, max_attempts: int, secrets: tuple[str, ...] = (), others: Sequence[House] = ()
+) -> dg.AssetsDefinition:
     """The asset.
 
     Parameters
@@ -41,6 +43,8 @@ def build_failed_partitions(house: House, max_attempts: int, secrets: tuple[str,
         failed runs after which the freshness sensor starts no further one
     secrets
         struck out of error messages
+    others
+        further houses of the same home, whose partitions are looked at too
     """
 
     @dg.asset(
@@ -53,7 +57,7 @@ def build_failed_partitions(house: House, max_attempts: int, secrets: tuple[str,
         metadata={"dagster/column_schema": table_schema(CONTRACT), "keys": ", ".join(CONTRACT.keys)},
     )
     def failed_partitions(context: dg.AssetExecutionContext) -> pd.DataFrame:
-        frame = take_inventory(house, context.instance, max_attempts, secrets)
+        frame = take_inventory((house, *others), context.instance, max_attempts, secrets)
         context.add_output_metadata(
             {
                 "dagster/row_count": len(frame),
@@ -67,7 +71,7 @@ def build_failed_partitions(house: House, max_attempts: int, secrets: tuple[str,
 
 
 def take_inventory(
-    house: House, instance: dg.DagsterInstance, max_attempts: int, secrets: tuple[str, ...] = ()
+    houses: Sequence[House], instance: dg.DagsterInstance, max_attempts: int, secrets: tuple[str, ...] = ()
 ) -> pd.DataFrame:
     """The table as it stands now; see `failed_partitions.CONTRACT`.
 
@@ -76,8 +80,8 @@ def take_inventory(
     SchemaError
         if it breaks its contract, which is an error of this package.
     """
-    freshness = house.freshness()
-    steps = {declaration.compute.__name__: declaration.names for declaration in house.declarations}
+    freshness = joint_freshness(houses)
+    steps = {made.compute.__name__: made.names for house in houses for made in house.declarations}
     bad = {(name, key): held for name in freshness.nodes for key, held in quarantined(freshness, name).items()}
     refused = {at: rejections(instance, *at, held.footer.content if held.footer else None) for at, held in bad.items()}
     frame = inventory(freshness, past_runs(instance, steps), refused, max_attempts)
@@ -115,7 +119,8 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> tuple[str, tuple[st
             steps.append(event.step_key)
             message = message if len(steps) > 1 else _innermost(event.step_failure_data.error)
         elif not steps:
-            message = (event.message or "").strip()
+            error = getattr(event.event_specific_data, "error", None)  # none where another process reported the end
+            message = _innermost(error) or (event.message or "").strip()
     return message, tuple(steps)
 
 

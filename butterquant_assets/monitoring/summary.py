@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from butterquant_assets.foundation.freshness import Freshness, State
@@ -82,6 +83,38 @@ def findings(house: House) -> dict[str, Any]:
     if performance:
         found["decisions"] = {"as_of": performance.facts["as_of"], "verdict": performance.facts["verdict"]}
     return found
+
+
+def signal_findings(house: House) -> dict[str, Any]:
+    """What the signal line says: signals by verdict, and what the newest round of learning found of their results.
+
+    Empty before signals were scored. ``earned`` holds, for the signals that every gate let pass and those that any
+    rejected, how many were executed on paper, their mean result in bps and its 95 % interval over weeks (None where it
+    has none).
+    """
+    scored = [
+        house.lake.footer("signals/scored_signals", day) for day in house.lake.partitions("signals/scored_signals")
+    ]
+    if not scored:
+        return {}
+    totals = {name: sum(int(footer.facts[name]) for footer in scored if footer) for name in ("signals", "accepted")}
+    learned = house.lake.footer("signals/calibration_table")
+    found: dict[str, Any] = {"simulated": house.simulated, **totals, "rounds": 0, "earned": {}}
+    if learned is None or not learned.facts.get("rounds"):
+        return found
+    found |= {name.replace(" ", "_"): learned.facts[name] for name in ("rounds", "newest round", "calibration method")}
+    gates = house.lake.read("signals/gate_report")
+    newest = gates[gates["as_of"] == gates["as_of"].max()].set_index("gate")
+    figures = ["executed", "mean_pnl_bps", "low_bps", "high_bps"]
+    found["earned"] = {
+        name: {figure: _finite(newest.loc[row, figure]) for figure in figures}
+        for name, row in (("accepted", "accepted"), ("rejected", "any"))
+    }
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _counts(house: House, asset: str, columns: list[str]) -> dict[str, int]:

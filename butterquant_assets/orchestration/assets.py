@@ -14,7 +14,7 @@ from butterquant_assets.orchestration.declaration import LakeAsset, Limit
 from butterquant_assets.orchestration.executors import backfill_policy_of, step_tags
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.metadata import definition_metadata, partition_metadata, run_metadata
-from butterquant_assets.orchestration.partitions import mapping_of, monthly
+from butterquant_assets.orchestration.partitions import mapping_of, partitions_of
 from butterquant_assets.orchestration.rebuild import rebuild
 
 IO_MANAGER_KEY = "lake_io"
@@ -58,14 +58,14 @@ def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
             for contract in declaration.contracts
         },
         deps=_deps(house, declaration),
-        partitions_def=monthly(first, last) if declaration.months else None,
-        backfill_policy=backfill_policy_of(house.settings.months_per_run) if declaration.months else None,
+        partitions_def=partitions_of(house.axes.unit, first, last) if declaration.axis else None,
+        backfill_policy=backfill_policy_of(_most_per_run(house)) if declaration.axis else None,
         pool=declaration.pool,
-        op_tags=step_tags(declaration.pool, by_month=bool(declaration.months)),
+        op_tags=step_tags(declaration.pool, partitioned=bool(declaration.axis)),
         description=declaration.compute.__doc__,
     )
     def execute(context: dg.AssetExecutionContext, config: RebuildConfig) -> Iterator[dg.Output[Any]]:
-        keys: Sequence[Key] = context.partition_keys if declaration.months else (None,)
+        keys: Sequence[Key] = context.partition_keys if declaration.axis else (None,)
         rebuilt = rebuild(house, declaration, keys, force=config.force)
         for contract in declaration.contracts:
             name = contract.table
@@ -78,14 +78,19 @@ def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
     return execute
 
 
+def _most_per_run(house: House) -> int | None:
+    settings = house.settings
+    return settings.months_per_run if house.axes.unit == "month" else settings.days_per_run
+
+
 def _deps(house: House, declaration: LakeAsset) -> list[dg.AssetDep]:
     """What the lineage shows; the windows themselves decide what is read."""
     deps = []
     for window in declaration.windows:
         if window.asset.startswith("source:"):
             continue
-        partitioned = bool(house.declaration(window.asset).months)
-        mapping = mapping_of(window, reader_partitioned=bool(declaration.months), read_partitioned=partitioned)
+        partitioned = bool(house.declaration(window.asset).axis)
+        mapping = mapping_of(window, reader_partitioned=bool(declaration.axis), read_partitioned=partitioned)
         deps.append(dg.AssetDep(asset_key(window.asset), partition_mapping=mapping))
     return deps
 
@@ -97,9 +102,9 @@ def _spec(house: House, declaration: LakeAsset, contract: Contract) -> dg.AssetS
         owners=list(OWNERS),
         kinds=set(declaration.kinds),
         description=_description(declaration, contract),
-        metadata=definition_metadata(declaration, contract, house.lake.path(contract.table)),
+        metadata=definition_metadata(declaration, contract, house.lake.path(contract.table), house.axes.unit),
         code_version=next(node.code for node in house.nodes if node.name == contract.table),
-        tags={"simulated": "yes"} if house.settings.source == "sample" else None,
+        tags={"simulated": "yes"} if house.simulated else None,
     )
 
 

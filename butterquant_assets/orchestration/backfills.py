@@ -1,4 +1,4 @@
-"""Asking Dagster's daemon for a backfill of months: the same request that its UI makes, from the command line.
+"""Asking Dagster's daemon for a backfill of months or days: the same request that its UI makes, from the command line.
 
 The daemon cuts it into runs (`executors.backfill_policy_of`), launches each when what it reads is there, and shows its
 progress. Nothing here schedules anything.
@@ -11,18 +11,18 @@ from datetime import datetime
 
 import dagster as dg
 
-from butterquant_assets.foundation.calendar import parse_month, shift_month
+from butterquant_assets.foundation.calendar import parse_key, shift_key
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.orchestration.house import House
 
-Months = tuple[str, str]
+Span = tuple[str, str]
 REASON = {"butterquant/reason": "a backfill that was asked for on the command line"}
 
 
-def months_to_fill(
+def keys_to_fill(
     house: House, assets: Collection[str], start: str, end: str, *, look_back: int, look_ahead: int
-) -> dict[str, Months | None]:
-    """First and last month to fill, by asset; None for an unpartitioned asset.
+) -> dict[str, Span | None]:
+    """First and last month (day) to fill, by asset; None for an unpartitioned asset.
 
     Parameters
     ----------
@@ -31,38 +31,40 @@ def months_to_fill(
     assets
         names ``group/name``; what an asset makes together with one of them comes along
     start, end
-        analysis months ``YYYY-MM``, both included
+        analysis months ``YYYY-MM``, or days ``YYYY-MM-DD`` of a house by day; both included
     look_back, look_ahead
         market months that are read before and after them
 
     Raises
     ------
     ConfigError
-        when the months or the assets leave nothing to fill.
+        when the months (days) or the assets leave nothing to fill.
     """
-    start, end = parse_month(start), parse_month(end)
-    found: dict[str, Months | None] = {}
+    unit = house.axes.unit
+    start, end = parse_key(start, unit), parse_key(end, unit)
+    found: dict[str, Span | None] = {}
     for declaration in house.declarations:
         if not set(declaration.names) & set(assets):
             continue
-        if declaration.months is None:
+        if declaration.axis is None:
             found |= dict.fromkeys(declaration.names)
             continue
-        market = declaration.months == "market"
-        first, last = (shift_month(start, -look_back), shift_month(end, look_ahead)) if market else (start, end)
-        if covered := [month for month in house.months(declaration.months) if first <= month <= last]:
+        wider = declaration.axis == "market"
+        first, last = (shift_key(start, -look_back, unit), shift_key(end, look_ahead, unit)) if wider else (start, end)
+        if covered := [key for key in house.keys(declaration.axis) if first <= key <= last]:
             found |= dict.fromkeys(declaration.names, (covered[0], covered[-1]))
     if not any(found.values()):
-        months = house.months("analysis")
+        keys = house.keys("analysis" if unit == "month" else house.axes.widest)
+        covers = f"covers {keys[0]} .. {keys[-1]}" if keys else f"covers no {unit} yet"
         raise ConfigError(
-            f"no partition of the chosen assets lies in {start} .. {end}; the home covers {months[0]} .. {months[-1]}: "
-            "choose months within that, and at least one asset that is partitioned"
+            f"no partition of the chosen assets lies in {start} .. {end}; the home {covers}: "
+            f"choose {unit}s within that, and at least one asset that is partitioned by {unit}"
         )
     return found
 
 
 def request_backfill(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, months: Mapping[str, Months | None], now: datetime
+    instance: dg.DagsterInstance, definitions: dg.Definitions, keys: Mapping[str, Span | None], now: datetime
 ) -> str:
     """Store the request for a backfill; returns its id.
 
@@ -72,8 +74,8 @@ def request_backfill(
         whose daemon shall do it
     definitions
         what the daemon's code location serves
-    months
-        from `months_to_fill`
+    keys
+        from `keys_to_fill`
     now
         time of the request, with its time zone
     """
@@ -86,7 +88,7 @@ def request_backfill(
             asset_key=dg.AssetKey(name.split("/")),
             partitions=PartitionsSelector([PartitionRangeSelector(*span)]) if span else None,
         )
-        for name, span in months.items()
+        for name, span in keys.items()
     ]
     backfill: PartitionBackfill = PartitionBackfill.from_partitions_by_assets(
         backfill_id=make_new_backfill_id(),

@@ -7,21 +7,24 @@ and provenance are the business of `rebuild`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 
+from butterquant_assets.foundation.calendar import key_of
 from butterquant_assets.foundation.contracts import Contract, Outcome
-from butterquant_assets.foundation.freshness import Freshness, Key, Window
+from butterquant_assets.foundation.freshness import PART_OF_A_FILE, Freshness, Key, Window
 from butterquant_assets.foundation.settings import HomeSettings
 
 if TYPE_CHECKING:
     from butterquant_assets.orchestration.house import House
 
-Months = Literal["market", "analysis", "scan"]
+Axis = Literal["market", "analysis", "scan", "days"]
+"""Which partitions an asset covers: months of one of three kinds, or UTC days."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,15 @@ class LakeAsset:
         pure modules whose code decides the result, and helper functions beside the asset that do
     config
         picks from the settings the values that decide the result; they are all the function gets to see
-    months
-        which months it covers, or None for an unpartitioned asset
+    axis
+        which months or days it covers, or None for an unpartitioned asset
     batch
-        months handed to the function at once; a killed run loses at most one batch
+        months (days) handed to the function at once; a killed run loses at most one batch
     group
         column whose groups are rebuilt apart (``ticker``), or None
     digest
-        column whose groups get a content hash of their own in the footer: ``ticker``, or ``month`` (of the contract's
-        time column or of ``session``)
+        column whose groups get a content hash of their own in the footer: ``ticker``, or ``month`` or ``day`` (of the
+        contract's time column or of ``session``)
     warns
         names and descriptions of WARN checks
     faults
@@ -128,7 +131,7 @@ class LakeAsset:
     reads: Sequence[Window] | Callable[[Any], Sequence[Window]]
     code: tuple[ModuleType | Callable[..., Any], ...]
     config: Callable[[Any], Any]
-    months: Months | None
+    axis: Axis | None
     batch: int = 12
     group: str | None = None
     digest: str | None = None
@@ -163,7 +166,7 @@ def lake_asset(
     reads: Sequence[Window] | Callable[[Any], Sequence[Window]] = (),
     code: Sequence[ModuleType | Callable[..., Any]],
     config: Callable[[Any], Any] = lambda settings: None,
-    months: Months | None,
+    axis: Axis | None,
     **options: Any,
 ) -> Callable[[Compute], LakeAsset]:
     """Declare an asset; see `LakeAsset` for the parameters."""
@@ -175,7 +178,7 @@ def lake_asset(
             reads=reads,
             code=tuple(code),
             config=config,
-            months=months,
+            axis=axis,
             **options,
         )
 
@@ -188,15 +191,15 @@ class Work:
 
     Parameters
     ----------
-    keys
-        partitions to make; ``(None,)`` for an unpartitioned asset
+    partitions
+        what to make; ``(None,)`` for an unpartitioned asset
     groups
         groups of rows to make, or None for all
     config
         what the declaration's `config` picked from the settings
     """
 
-    keys: tuple[Key, ...]
+    partitions: tuple[Key, ...]
     groups: frozenset[str] | None
     config: Any
     house: House
@@ -204,19 +207,23 @@ class Work:
     declaration: LakeAsset
 
     @property
-    def months(self) -> list[str]:
-        """The partitions as months."""
-        return [key for key in self.keys if key is not None]
+    def keys(self) -> tuple[str, ...]:
+        """The months or days to make, ascending; none for an unpartitioned asset."""
+        return tuple(key for key in self.partitions if key is not None)
 
     def read(self, asset: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """What this work's partitions read of `asset`: its window, only the columns and groups that are needed."""
         window = next((w for w in self.declaration.windows if w.asset == asset), None)
         if window is None:
             raise KeyError(f"{self.declaration.compute.__name__} does not declare that it reads {asset}")
-        keys = sorted({key for own in self.keys for key in self.freshness.window_keys(window, own)}, key=str)
+        keys = sorted({key for own in self.partitions for key in self.freshness.window_keys(window, own)}, key=str)
         frame = self.house.lake.read(asset, None if keys == [None] else [str(key) for key in keys], columns)
-        if window.by == "partition":
-            frame = frame[frame["session"].dt.strftime("%Y-%m").isin(self.months)]
+        if window.by in PART_OF_A_FILE:
+            wanted: Iterable[str] = self.keys
+            if window.by == "in_force":
+                wanted = {read for own in self.keys for read in self.freshness.in_force(window, own)}
+            unit = self.freshness.nodes[self.declaration.names[0]].unit
+            frame = frame[np.isin(key_of(frame[self.house.contract(asset).time or "session"], unit), sorted(wanted))]
         group = self.declaration.group
         if self.groups is not None and group is not None and group in frame:
             frame = frame[frame[group].isin(self.groups)]

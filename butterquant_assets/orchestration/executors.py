@@ -27,10 +27,10 @@ MAX_DELIVERIES = 3
 
 RESOURCES: dict[str, dict[str, dict[str, str]]] = {
     "training": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
-    "months": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+    "partitions": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
     "table": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}},
 }
-"""What a Kubernetes pod asks for, by kind of asset: trained models, tables by month, single tables."""
+"""What a Kubernetes pod asks for, by kind of asset: trained models, tables by month or day, single tables."""
 
 
 class StepLostError(ButterQuantError):
@@ -78,34 +78,35 @@ def executor_of(
     )
 
 
-def backfill_policy_of(months_per_run: int | None) -> dg.BackfillPolicy:
-    """How Dagster cuts a backfill into runs: one run (None), or runs of at most so many months side by side.
+def backfill_policy_of(most_per_run: int | None) -> dg.BackfillPolicy:
+    """How Dagster cuts a backfill into runs: one run (None), or runs of at most so many months or days side by side.
 
     Raises
     ------
     ConfigError
-        for less than one month.
+        for less than one.
     """
-    if months_per_run is None:
+    if most_per_run is None:
         return dg.BackfillPolicy.single_run()
-    if months_per_run < 1:
+    if most_per_run < 1:
         raise ConfigError(
-            f"months_per_run is {months_per_run}: give 1 or more, or leave BUTTERQUANT_MONTHS_PER_RUN out"
+            f"a run of a backfill cannot hold {most_per_run} partitions: give 1 or more, or leave "
+            "BUTTERQUANT_MONTHS_PER_RUN (BUTTERQUANT_DAYS_PER_RUN) out"
         )
-    return dg.BackfillPolicy.multi_run(max_partitions_per_run=months_per_run)
+    return dg.BackfillPolicy.multi_run(max_partitions_per_run=most_per_run)
 
 
-def step_tags(pool: str | None, *, by_month: bool) -> dict[str, Any]:
+def step_tags(pool: str | None, *, partitioned: bool) -> dict[str, Any]:
     """Tags of an asset's step: its Celery queue, and what its Kubernetes pod asks for.
 
     Parameters
     ----------
     pool
         Dagster pool of the asset; the pool ``training`` has a queue of its own
-    by_month
+    partitioned
         whether the asset is partitioned
     """
-    kind = TRAINING if pool == TRAINING else "months" if by_month else "table"
+    kind = TRAINING if pool == TRAINING else "partitions" if partitioned else "table"
     tags: dict[str, Any] = {KUBERNETES_TAG: {"container_config": {"resources": RESOURCES[kind]}}}
     return tags | ({QUEUE_TAG: TRAINING} if kind == TRAINING else {})
 

@@ -1,4 +1,4 @@
-"""The house: settings, storage, source and asset graph of one home directory, as one object that runs are given."""
+"""The house: settings, storage, source and one asset graph of a home directory, as one object that runs are given."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
-from butterquant_assets.foundation.calendar import month_range
 from butterquant_assets.foundation.code_version import code_version, package_stamp
+from butterquant_assets.foundation.contracts import Contract
+from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.foundation.freshness import Freshness, Node
 from butterquant_assets.foundation.inventory import take_stock
 from butterquant_assets.foundation.lake import Lake, combine
 from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.orchestration.axes import Axes
 from butterquant_assets.orchestration.declaration import LakeAsset
 from butterquant_assets.orchestration.reading import RecordingSource, Source
-from butterquant_assets.orchestration.span import GROWS_TO, grown, may_grow
+
+EQUITY, CRYPTO = "equity", "crypto"
 
 
 def utc_now() -> datetime:
@@ -29,39 +33,46 @@ def utc_now() -> datetime:
 
 
 class House:
-    """One home directory with everything a run needs.
+    """One asset graph over one home directory, with everything a run needs.
 
     Parameters
     ----------
     settings
-        all settings, sections of the lines included
-    binding
-        source and span the home is bound to; its ends move forward with the source where it may grow (`span`)
+        all settings
+    axes
+        which months or days it covers, and how they grow
     declarations
         all assets, inputs before their readers
     open_source
         opens the market source; called at most once, when it is first needed
-    recent_months
-        further axes by name: the last so many analysis months
     clock
-        tells the current month, which a growing home does not outrun
+        tells the time, which a growing house does not outrun
+    name
+        of the house, where a home has several
+    simulated
+        whether the source is a simulation; shown with every asset
+    landing
+        folder where files land that are still being written when they are first seen; None for none
     """
 
     def __init__(
         self,
         settings: HomeSettings,
-        binding: Mapping[str, Any],
+        axes: Axes,
         declarations: Sequence[LakeAsset],
         open_source: Callable[[], Source],
-        recent_months: Mapping[str, int] | None = None,
+        *,
         clock: Callable[[], datetime] = utc_now,
+        name: str = EQUITY,
+        simulated: bool = False,
+        landing: Path | None = None,
     ) -> None:
         self.settings = settings
-        self.binding = dict(binding)
+        self.axes = axes
+        self.name, self.simulated, self.landing = name, simulated, landing
         self.declarations = tuple(declaration.resolved(settings) for declaration in declarations)
         self.lake = Lake(settings.lake_location)
         self._open_source = open_source
-        self._recent_months = dict(recent_months or {})
         self._clock = clock
         self._stamp = package_stamp()
         # Taken once: a process that goes on with the code it has loaded must not sign its results with later code.
@@ -78,53 +89,62 @@ class House:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All assets as freshness sees them, with the months they cover now."""
-        return tuple(node if axis is None else replace(node, months=self.months(axis)) for axis, node in self._nodes)
+        """All assets as freshness sees them, with the months or days they cover now."""
+        return tuple(node if axis is None else replace(node, keys=self.keys(axis)) for axis, node in self._nodes)
+
+    @property
+    def binding(self) -> Mapping[str, Any]:
+        """Source and span the home is bound to, with the ends as they are now."""
+        return self.axes.binding
 
     def partition_span(self) -> tuple[str, str | None]:
-        """First and last month that may ever be a partition; None for no end."""
-        return self.binding["market_start"], self.binding.get(GROWS_TO, self.binding["market_end"])
+        """First and last month (day) that may ever be a partition; None for no end."""
+        return self.axes.span()
 
-    def months(self, axis: str) -> tuple[str, ...]:
-        """Months of the ``market`` axis, the ``analysis`` axis, or one of its recent parts."""
-        if axis in self._recent_months:
-            return self.months("analysis")[-self._recent_months[axis] :]
-        prefix = "market_" if axis == "market" else ""
-        return tuple(month_range(self.binding[f"{prefix}start"], self.binding[f"{prefix}end"]))
+    def keys(self, axis: str) -> tuple[str, ...]:
+        """Months or days of an axis, ascending."""
+        return self.axes.keys(axis)
 
     def declaration(self, name: str) -> LakeAsset:
         """The declaration that makes asset `name`."""
         return next(declaration for declaration in self.declarations if name in declaration.names)
 
+    def contract(self, name: str) -> Contract:
+        """The contract of asset `name`."""
+        return next(contract for contract in self.declaration(name).contracts if contract.table == name)
+
     def freshness(self) -> Freshness:
-        """Decisions against the lake, the source and the ledgers as they are now, months gained by then included."""
+        """Decisions against the lake, the source and the ledgers as they are now; the house may grow by it."""
         self._grow()
         nodes = self.nodes
-        source = {
-            dataset: self.source.fingerprints(dataset, months) for dataset, months in self._source_months().items()
-        }
+        source = {dataset: self.source.fingerprints(dataset, keys) for dataset, keys in self._source_keys().items()}
         ledgers = {dataset: contents(self.settings) for dataset, contents in self._ledgers().items()}
         snapshot = take_stock(self.lake, nodes, {**source, **ledgers}, self.settings.home)
         self.source.watch({dataset: snapshot.source[dataset] for dataset in source})
         return Freshness(nodes, snapshot)
 
     def _grow(self) -> None:
-        if not may_grow(self.binding):
+        if not self.axes.may_grow():
             return
-        on_market = (node.name for axis, node in self._nodes if axis == "market")
-        held = max((month for name in on_market for month in self.lake.partitions(name)[-1:]), default=None)
-        delivered, this_month = self.source.span()[1], self._clock().strftime("%Y-%m")
-        self.binding = self.binding | grown(self.binding, delivered, held, this_month)
+        widest = (node.name for axis, node in self._nodes if axis == self.axes.widest)
+        held = max((key for name in widest for key in self.lake.partitions(name)[-1:]), default=None)
+        try:
+            delivered = self.source.span()[1]
+        except SourceError:
+            if held or self.keys(self.axes.widest):
+                raise
+            return  # how a source that is being collected begins: it holds nothing, and the house covers nothing yet
+        self.axes.grow(delivered, held, self._clock())
 
-    def _source_months(self) -> dict[str, tuple[str, ...]]:
-        """Months of each dataset to look at: the market axis, or all the source holds for an unpartitioned reader."""
-        market, ledgers = self.months("market"), self._ledgers()
+    def _source_keys(self) -> dict[str, tuple[str, ...]]:
+        """Keys of each dataset to look at: the widest axis, or all the source holds for an unpartitioned reader."""
+        everything, ledgers = self.keys(self.axes.widest), self._ledgers()
         wanted: dict[str, tuple[str, ...]] = {}
         for node in self.nodes:
             for window in node.reads:
                 dataset = window.asset.removeprefix("source:")
                 if window.asset.startswith("source:") and dataset not in ledgers:
-                    wanted[dataset] = market if node.months is not None else tuple(self.source.months_held(dataset))
+                    wanted[dataset] = everything if node.keys is not None else tuple(self.source.keys_held(dataset))
         return dict(sorted(wanted.items()))
 
     def _ledgers(self) -> dict[str, Callable[[HomeSettings], Mapping[str, str]]]:
@@ -142,9 +162,14 @@ class House:
         made = code_version(modules, [declaration.compute, *functions])
         code = combine([made, *(contract.fingerprint() for contract in declaration.contracts)])
         config = combine([json.dumps(_plain(self.config(declaration)), sort_keys=True)])
-        months = None if declaration.months is None else self.months(declaration.months)
+        keys = None if declaration.axis is None else self.keys(declaration.axis)
         for name in declaration.names:
-            yield declaration.months, Node(name, months, declaration.windows, code, config)
+            yield declaration.axis, Node(name, keys, declaration.windows, code, config, self.axes.unit)
+
+
+def joint_freshness(houses: Sequence[House]) -> Freshness:
+    """Decisions over all partitions of several houses of one home."""
+    return Freshness.joined([house.freshness() for house in houses])
 
 
 def _plain(value: Any) -> Any:

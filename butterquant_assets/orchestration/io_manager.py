@@ -15,13 +15,15 @@ import pandas as pd
 from butterquant_assets.foundation.contracts import Outcome, Verdict
 from butterquant_assets.foundation.errors import SchemaError
 from butterquant_assets.foundation.lake import Footer, Lake, content_hash
+from butterquant_assets.orchestration.partitions import split_by_key, unit_of
 from butterquant_assets.orchestration.rebuild import Rebuilt
 
 
 class LakeIOManager(dg.IOManager):
     """Reads and writes frames in a lake.
 
-    Input metadata ``columns`` (a list) prunes columns on read. Not a configurable resource: its configuration would be
+    Input metadata ``columns`` (a list) prunes columns on read; output metadata ``time`` names the column that decides
+    the partition, where it is not ``session``. Not a configurable resource: its configuration would be
     shown in the UI, and a lake's URL may hold a password.
     """
 
@@ -41,12 +43,14 @@ class LakeIOManager(dg.IOManager):
         if not context.has_asset_partitions:
             _write(lake, name, None, obj)
             return
-        months = obj["session"].dt.strftime("%Y-%m")
-        strays = sorted(set(months) - set(context.asset_partition_keys))
+        metadata = context.definition_metadata or {}
+        unit = unit_of(context.asset_partitions_def)
+        parts = split_by_key(obj, str(metadata.get("time", "session")), unit)
+        strays = sorted(parts.keys() - set(context.asset_partition_keys))
         if strays:
             raise SchemaError(f"{name} returned rows of {strays[:3]}, outside the partitions of this run")
         for key in context.asset_partition_keys:
-            _write(lake, name, key, obj[months == key].reset_index(drop=True))
+            _write(lake, name, key, parts.get(key, obj.iloc[:0]).reset_index(drop=True))
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """All rows of the input's partitions, in partition order."""

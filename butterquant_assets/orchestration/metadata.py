@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from butterquant_assets.foundation.calendar import Unit
 from butterquant_assets.foundation.contracts import Contract
-from butterquant_assets.foundation.freshness import Key
+from butterquant_assets.foundation.freshness import Key, Window
 from butterquant_assets.orchestration.declaration import LakeAsset
 from butterquant_assets.orchestration.rebuild import KEPT, QUARANTINED, REBUILT, UNWANTED, WAITING, Done, Rebuilt
 from butterquant_assets.orchestration.report_server import report_url
@@ -48,13 +49,14 @@ def column_lineage(lineage: Mapping[str, Any]) -> dg.TableColumnLineage:
     )
 
 
-def definition_metadata(declaration: LakeAsset, contract: Contract, location: str) -> dict[str, Any]:
+def definition_metadata(declaration: LakeAsset, contract: Contract, location: str, unit: Unit) -> dict[str, Any]:
     """Metadata known before anything has run."""
+    reads = [f"- {_window(window, declaration, unit)}" for window in declaration.windows]
     return {
         "dagster/column_schema": table_schema(contract),
         "dagster/uri": location,
         "keys": ", ".join(contract.keys),
-        "reads": dg.MetadataValue.md("\n".join(f"- {_window(window)}" for window in declaration.windows) or "nothing"),
+        "reads": dg.MetadataValue.md("\n".join(reads) or "nothing"),
         "code": ", ".join(module.__name__ for module in declaration.code),
     }
 
@@ -108,7 +110,12 @@ def _shown(value: Any, reports_url: str) -> Any:
     return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
 
 
-def _window(window: Any) -> str:
-    months = "" if window.first == window.last == 0 else f", months {window.first:+d} .. {window.last:+d}"
-    by = {"content": "", "group": ", per ticker", "partition": ", own month"}[window.by]
-    return f"{window.asset}{months}{by}"
+def _window(window: Window, declaration: LakeAsset, unit: Unit) -> str:
+    span = "" if window.first == window.last == 0 else f", {unit}s {window.first:+d} .. {window.last:+d}"
+    by = {
+        "content": "",
+        "group": f", per {declaration.group}",
+        "partition": f", own {unit}",
+        "in_force": f", in force in its {unit}",
+    }[window.by]
+    return f"{window.asset}{span}{by}"

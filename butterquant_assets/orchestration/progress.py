@@ -15,7 +15,7 @@ logger = logging.getLogger("butterquant.progress")
 
 def report_progress(asset: str, keys: Sequence[Key], finished: int, total: int) -> None:
     """Say that `keys` of `asset` are being rebuilt, `finished` of `total` partitions being done."""
-    months = [key for key in keys if key is not None]
-    what = "" if not months else months[0] if len(months) == 1 else f"{months[0]} .. {months[-1]}"
-    count = f"{finished + len(keys)}/{total}" if months else ""
-    logger.info("%-28s %-20s %s", asset, what, count)
+    known = [key for key in keys if key is not None]
+    what = "" if not known else known[0] if len(known) == 1 else f"{known[0]} .. {known[-1]}"
+    count = f"{finished + len(keys)}/{total}" if known else ""
+    logger.info("%-28s %-24s %s", asset, what, count)

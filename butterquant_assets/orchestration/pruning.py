@@ -28,7 +28,7 @@ from butterquant_assets.foundation.retention import (
 )
 from butterquant_assets.foundation.warehouse import Warehouse
 from butterquant_assets.orchestration.assets import build_checks
-from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.house import House, joint_freshness
 from butterquant_assets.orchestration.rebuild import writing
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -36,7 +36,7 @@ PAGE = 200
 
 
 def prune(
-    house: House,
+    houses: Sequence[House],
     instance: DagsterInstance,
     *,
     older_than_days: int,
@@ -48,8 +48,8 @@ def prune(
 
     Parameters
     ----------
-    house, instance
-        the home and its Dagster instance
+    houses, instance
+        all houses of the home, and its Dagster instance
     older_than_days
         1 or more
     now
@@ -71,28 +71,30 @@ def prune(
             f"older than {older_than_days} days was asked for; 1 is the least, or work under way would go"
         )
     before = now.astimezone(UTC) - timedelta(days=older_than_days)
-    home = house.settings.home
-    checks = [key for definition in build_checks(house) for key in definition.check_keys]
+    home, lake = houses[0].settings.home, houses[0].lake
+    checks = [key for house in houses for definition in build_checks(house) for key in definition.check_keys]
     found = prune_runs(instance, before=before, checks=checks, dry_run=dry_run, sparing=sparing)
-    freshness = house.freshness()  # a home that grows learns by looking which months it covers
-    months = house.months("market")
-    found += prune_lake(house.lake, freshness, (months[0], months[-1]), before=before, dry_run=dry_run)
+    freshness = joint_freshness(houses)  # a house that grows learns by looking what it covers
+    covered = {house.axes.unit: house.keys(house.axes.widest) for house in houses}
+    spans = {unit: (keys[0], keys[-1]) for unit, keys in covered.items() if keys}
+    found += prune_lake(lake, freshness, spans, before=before, dry_run=dry_run)
     found += prune_temporaries((home / "models", home / "plots"), before=before, dry_run=dry_run)
-    found += _prune_models(house, before, dry_run)
+    found += _prune_models(houses, before, dry_run)
     return Report(older_than_days, dry_run, found)
 
 
-def _prune_models(house: House, before: datetime, dry_run: bool) -> Pruned:
+def _prune_models(houses: Sequence[House], before: datetime, dry_run: bool) -> Pruned:
     """Unreferenced model versions, while no asset that makes models is being rebuilt on this machine."""
-    settings = house.settings
+    settings = houses[0].settings
     store = ModelStore(settings.models_location)
     with ExitStack() as held:
         if not dry_run:
-            # Models are made by assets without partitions; those by month only refer to what these have published.
-            for declaration in house.declarations:
-                if declaration.months is None:
-                    held.enter_context(writing(house, declaration, (None,)))
-        freshness = house.freshness()
+            # Models are made by assets without partitions; the others only refer to what these have published.
+            for house in houses:
+                for declaration in house.declarations:
+                    if declaration.axis is None:
+                        held.enter_context(writing(house, declaration, (None,)))
+        freshness = joint_freshness(houses)
         entries = [entry for each in freshness.snapshot.held.values() for entry in each.values()]
         if any(entry.damage for entry in entries) or not any(entry.footer for entry in entries):
             # A file that cannot be read may be the one that names a version.

@@ -17,16 +17,16 @@ class Source(Protocol):
     """What the house needs of a market source."""
 
     def span(self) -> tuple[str, str]:
-        """First and last month for which everything needed is to be had."""
+        """First and last key (month or day) for which everything needed is to be had."""
 
-    def fingerprints(self, dataset: str, months: Sequence[str]) -> Mapping[str, str]:
-        """Content hash per month of what the source holds now."""
+    def fingerprints(self, dataset: str, keys: Sequence[str]) -> Mapping[str, str]:
+        """Content hash per key of what the source holds now."""
 
-    def months_held(self, dataset: str) -> Sequence[str]:
-        """Months for which the source has rows of a dataset."""
+    def keys_held(self, dataset: str) -> Sequence[str]:
+        """Keys for which the source has rows of a dataset."""
 
-    def fetch(self, dataset: str, months: Sequence[str]) -> Any:
-        """Rows and rejects of those months."""
+    def fetch(self, dataset: str, keys: Sequence[str]) -> Any:
+        """Rows and rejects of those keys."""
 
     def describe(self) -> Mapping[str, Any]:
         """What it is, for metadata."""
@@ -35,9 +35,9 @@ class Source(Protocol):
 class RecordingSource:
     """A source whose reads correct the fingerprints that a decision was made on.
 
-    Between the look that found a month stale and the read that rebuilds it, a new file may arrive. Recorded with the
-    fingerprint of the first look, the rows of the second file would pass for current as soon as the first file is put
-    back. So a read is made between two looks that agree, and what they saw is what is recorded.
+    Between the look that found a partition stale and the read that rebuilds it, a new file may arrive. Recorded with
+    the fingerprint of the first look, the rows of the second file would pass for current as soon as the first file is
+    put back. So a read is made between two looks that agree, and what they saw is what is recorded.
 
     Parameters
     ----------
@@ -51,27 +51,27 @@ class RecordingSource:
         self._fetched = False
 
     def watch(self, seen: MutableMapping[str, dict[str, str]]) -> None:
-        """Keep these fingerprints (dataset -> month -> hash) true to what is fetched from now on."""
+        """Keep these fingerprints (dataset -> key -> hash) true to what is fetched from now on."""
         self._seen, self._fetched = seen, False
 
     def span(self) -> tuple[str, str]:
-        """First and last month for which everything needed is to be had."""
+        """First and last key (month or day) for which everything needed is to be had."""
         return self._source.span()
 
-    def fingerprints(self, dataset: str, months: Sequence[str]) -> Mapping[str, str]:
-        """Content hash per month of what the source holds now."""
-        return self._source.fingerprints(dataset, months)
+    def fingerprints(self, dataset: str, keys: Sequence[str]) -> Mapping[str, str]:
+        """Content hash per key of what the source holds now."""
+        return self._source.fingerprints(dataset, keys)
 
-    def months_held(self, dataset: str) -> Sequence[str]:
-        """Months for which the source has rows of a dataset."""
-        return self._source.months_held(dataset)
+    def keys_held(self, dataset: str) -> Sequence[str]:
+        """Keys for which the source has rows of a dataset."""
+        return self._source.keys_held(dataset)
 
     def describe(self) -> Mapping[str, Any]:
         """What it is, for metadata."""
         return self._source.describe()
 
-    def fetch(self, dataset: str, months: Sequence[str]) -> Any:
-        """Rows and rejects of those months, as one state of the source.
+    def fetch(self, dataset: str, keys: Sequence[str]) -> Any:
+        """Rows and rejects of those keys, as one state of the source.
 
         Raises
         ------
@@ -81,9 +81,9 @@ class RecordingSource:
         """
         before = {name: dict(seen) for name, seen in self._seen.items()}
         if dataset in before:
-            self._seen[dataset].update(dict.fromkeys(set(months) - set(before[dataset]), ""))
+            self._seen[dataset].update(dict.fromkeys(set(keys) - set(before[dataset]), ""))
         for _ in range(ATTEMPTS):
-            delivery = self._source.fetch(dataset, months)
+            delivery = self._source.fetch(dataset, keys)
             after = self._look()
             if after == before:
                 self._fetched = True

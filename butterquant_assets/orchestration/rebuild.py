@@ -15,6 +15,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from butterquant_assets.foundation.calendar import KEY_FORMATS, Unit, key_of
 from butterquant_assets.foundation.contracts import Contract, Verdict
 from butterquant_assets.foundation.errors import LakeError
 from butterquant_assets.foundation.files import locked, write_atomically
@@ -22,9 +23,11 @@ from butterquant_assets.foundation.freshness import Freshness, Judgement, Key, S
 from butterquant_assets.foundation.lake import Footer, content_hash, group_digests
 from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work
 from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.partitions import split_by_key
 from butterquant_assets.orchestration.progress import report_progress
 
 REBUILT, KEPT, QUARANTINED, WAITING, UNWANTED = "rebuilt", "unchanged", "quarantined", "waiting", "not covered"
+MONTH = len("2018-01")
 _ACTION = {
     State.CURRENT: KEPT,
     State.QUARANTINED: QUARANTINED,
@@ -76,12 +79,13 @@ def rebuild(house: House, declaration: LakeAsset, keys: Sequence[Key], *, force:
 @contextmanager
 def writing(house: House, declaration: LakeAsset, keys: Sequence[Key]) -> Iterator[None]:
     """Be the only one who writes those partitions of an asset; waits for others."""
-    # One lock a partition, taken in order: runs over other months work beside this one, runs over the same ones wait.
+    # One lock a month, taken in order: runs over other months work beside this one, runs over the same ones wait. Days
+    # share their month's lock: each lock held is an open file, and years of days would exhaust what a process may open.
     locks = house.settings.home / "locks"
     name = declaration.names[0].replace("/", ".")
     with ExitStack() as held:
-        for key in sorted(keys, key=str):
-            held.enter_context(locked(locks / (name if key is None else f"{name}.{key}")))
+        for part in sorted({"" if key is None else f".{key[:MONTH]}" for key in keys}):
+            held.enter_context(locked(locks / f"{name}{part}"))
         yield
 
 
@@ -157,11 +161,12 @@ def _rebuild_batch(
     if isinstance(made, pd.DataFrame):
         made = Result({declaration.names[0].split("/")[1]: made})
     stored = _store_plots(house, declaration, made.plots)
-    # A plot of a partitioned asset shows the months that were made together last: the next run over some of them draws
+    # A plot of a partitioned asset shows the keys that were made together last: the next run over some of them draws
     # another, which must not make the others stale.
-    artifacts = dict(made.artifacts) | (stored if declaration.months is None else {})
+    artifacts = dict(made.artifacts) | (stored if declaration.axis is None else {})
     result.plots.update(made.plots)
-    frames = {c.table: _by_key(c, made.frames[c.table.split("/")[1]], keys) for c in declaration.contracts}
+    unit = freshness.nodes[declaration.names[0]].unit
+    frames = {c.table: _by_key(c, made.frames[c.table.split("/")[1]], keys, unit) for c in declaration.contracts}
     whole = {
         c.table: [_with_kept_rows(house, freshness, declaration, c, frames[c.table][key], key, groups) for key in keys]
         for c in declaration.contracts
@@ -171,8 +176,7 @@ def _rebuild_batch(
         parts = {name: tables[position] for name, tables in whole.items()}
         faults = made.faults.get(key, {})
         verdicts = {name: Verdict({**judged[name][position].checks, **faults}) for name in parts}
-        seen = _groups(declaration, parts.values())
-        inputs = freshness.inputs(declaration.names[0], key, seen)
+        inputs = freshness.inputs(declaration.names[0], key)
         node = freshness.nodes[declaration.names[0]]
         summary = declaration.summarise(parts)
         passed = all(verdict.passed for verdict in verdicts.values())
@@ -205,14 +209,14 @@ def _remove_altered(house: House, freshness: Freshness, declaration: LakeAsset, 
                 (house.settings.home / path).unlink(missing_ok=True)
 
 
-def _by_key(contract: Contract, frame: pd.DataFrame, keys: Sequence[Key]) -> dict[Key, pd.DataFrame]:
+def _by_key(contract: Contract, frame: pd.DataFrame, keys: Sequence[Key], unit: Unit) -> dict[Key, pd.DataFrame]:
     """A frame split by partition, each part in stored order."""
     if keys == (None,):
         return {None: contract.arrange(frame)}
-    months = frame[contract.time or "session"].dt.strftime("%Y-%m")
-    if strays := sorted(set(months) - set(keys)):
+    parts = split_by_key(frame, contract.time or "session", unit)
+    if strays := sorted(parts.keys() - {str(key) for key in keys}):
         raise ValueError(f"{contract.table} was asked for {keys[0]} .. {keys[-1]} and made rows for {strays[:3]}")
-    return {key: contract.arrange(frame[months == key]) for key in keys}
+    return {key: contract.arrange(parts.get(str(key), frame.iloc[:0])) for key in keys}
 
 
 def _with_kept_rows(
@@ -235,15 +239,9 @@ def _with_kept_rows(
     return contract.arrange(pd.concat([kept, fresh], ignore_index=True) if len(fresh) else kept)
 
 
-def _groups(declaration: LakeAsset, frames: Iterable[pd.DataFrame]) -> set[str]:
-    if declaration.group is None:
-        return set()
-    return {str(name) for frame in frames for name in frame[declaration.group].unique()}
-
-
 def _digests(declaration: LakeAsset, contract: Contract, frame: pd.DataFrame) -> dict[str, str]:
-    if declaration.digest == "month":
-        return group_digests(frame, frame[contract.time or "session"].dt.strftime("%Y-%m"))
+    if declaration.digest in KEY_FORMATS:
+        return group_digests(frame, pd.Series(key_of(frame[contract.time or "session"], declaration.digest)))
     if declaration.digest is not None and declaration.digest in frame:
         return group_digests(frame, declaration.digest)
     return {}

@@ -1,22 +1,95 @@
 """From long tables to the hourly panel: every coin on one clock, gaps as missing rows, funding as known by then.
 
-What belongs here: placing values in time. What does not: the checks a panel passes (`panel`), and reading files.
+What belongs here: placing values in time, and the panel of the market tables. What does not: the checks a panel passes
+(`panel`), and reading files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import DataError
+from butterquant_assets.signals.panel import HourlyPanel
 
 Floats = npt.NDArray[np.float64]
 Hours = npt.NDArray[np.datetime64]
 
 FUNDING_HOURS = 8
+BAR_COLUMNS = ("hour", "coin", "high", "low", "close", "volume", "outage", "suspect")
+
+
+@dataclass(frozen=True, eq=False)
+class MarketTables:
+    """The market tables that factors are computed from, columns as in their contracts; each may be empty.
+
+    Attributes
+    ----------
+    bars
+        `BAR_COLUMNS`; hours of an outage and suspect bars count as defective
+    mark, index
+        hour, coin, close
+    taker
+        hour, coin, buy_volume (coins)
+    interest
+        hour, coin, open_interest (coins), at the end of the hour
+    funding
+        settled_at, coin, funding_rate
+    """
+
+    bars: pd.DataFrame
+    mark: pd.DataFrame
+    index: pd.DataFrame
+    taker: pd.DataFrame
+    interest: pd.DataFrame
+    funding: pd.DataFrame
+
+
+def panel_of(tables: MarketTables, first: pd.Timestamp, last: pd.Timestamp, named: Sequence[str] = ()) -> HourlyPanel:
+    """All coins of some market tables on one clock.
+
+    Parameters
+    ----------
+    tables
+        long tables; rows outside the hours asked for are left out
+    first, last
+        first and last hour, both included, naive UTC
+    named
+        coins that get a column whether they have bars or not: the leaders of the market
+
+    Returns
+    -------
+    HourlyPanel
+        columns are the coins that have a bar, and the named ones, by name
+
+    Raises
+    ------
+    DataError
+        as for `hourly_grid` and `funding_per_8h`.
+    """
+    start = np.datetime64(first, "us")
+    hours: Hours = np.arange(start, np.datetime64(last, "us") + np.timedelta64(1, "h"), np.timedelta64(1, "h"))
+    bars = tables.bars
+    coins = tuple(sorted({*bars["coin"].unique().tolist(), *named}))
+    prices = {name: hourly_grid(bars, name, hours, coins) for name in ("high", "low", "close", "volume")}
+    doubted = bars[["hour", "coin"]].assign(doubted=(bars["outage"] | bars["suspect"]).astype("float64"))
+    return HourlyPanel(
+        hours=hours,
+        coins=coins,
+        **prices,
+        taker_buy_volume=hourly_grid(tables.taker, "buy_volume", hours, coins),
+        open_interest=hourly_grid(tables.interest, "open_interest", hours, coins),
+        mark=hourly_grid(tables.mark, "close", hours, coins),
+        index=hourly_grid(tables.index, "close", hours, coins),
+        funding_8h=funding_per_8h(tables.funding, hours, coins),
+        defective=hourly_grid(doubted, "doubted", hours, coins) == 1.0,
+    )
+
+
 _HOUR_US = 3_600_000_000
 
 
@@ -66,7 +139,9 @@ def hourly_grid(frame: pd.DataFrame, column: str, hours: Hours, coins: Sequence[
 
 
 def funding_per_8h(settlements: pd.DataFrame, hours: Hours, coins: Sequence[str]) -> Floats:
-    """Latest settled funding rate known at the end of each hour, as a rate per 8 hours.
+    """Latest funding rate settled before the end of each hour, as a rate per 8 hours.
+
+    A settlement at that very end is known a moment later, and belongs to the next hour (and day).
 
     Parameters
     ----------
@@ -79,8 +154,9 @@ def funding_per_8h(settlements: pd.DataFrame, hours: Hours, coins: Sequence[str]
     Returns
     -------
     shape (h, c). The rate times 8 over the hours since the settlement before. A coin's first settlement only starts
-    the clock, since its interval is not known, and so does one more than 8 hours after the one before. A rate is
-    carried for 8 hours at most; after that, and before the first, NaN.
+    the clock, since its interval is not known, and so does one more than 8 hours after the one before, or after a
+    longer time than that one: whether the interval was lengthened or a settlement did not come is known by the next. A
+    rate is carried for 8 hours at most; after that, and before the first, NaN.
 
     Raises
     ------
@@ -100,7 +176,8 @@ def funding_per_8h(settlements: pd.DataFrame, hours: Hours, coins: Sequence[str]
             raise DataError(f"funding of {coin} settles twice within the hour of {again}; keep one of the two")
         rates = own["funding_rate"].to_numpy(dtype=np.float64)[1:] * FUNDING_HOURS / intervals
         rates[intervals > FUNDING_HOURS] = np.nan
-        latest = np.searchsorted(times[1:], ends, side="right") - 1
+        rates[1:][intervals[1:] > intervals[:-1]] = np.nan
+        latest = np.searchsorted(times[1:], ends, side="left") - 1
         age = ends - times[1:][latest]
         known = (latest >= 0) & (age <= FUNDING_HOURS * _HOUR_US)
         grid[known, place] = rates[latest[known]]

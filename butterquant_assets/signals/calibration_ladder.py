@@ -16,7 +16,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.learning.calibration_tables import isotonic_tables
-from butterquant_assets.signals.versions import HOUR, content_version, require_columns, require_known
+from butterquant_assets.signals.versions import HOUR, content_version, picked, require_known, typed
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,11 +52,11 @@ class Ladder:
     ten, twenty, isotonic
         non-overlapping trades from which each is used
     minimum_bucket
-        trades a bucket needs; with fewer it says what the barriers say
+        trades a bucket needs; with fewer it says what all trades say
     high
         trades from which a bucket's level is high
     prior_trades
-        weight of the prior, in trades, of the Beta shrinkage
+        weight of the prior, in trades, of the Beta shrinkage: of a bucket to all trades, of those to the barriers
     timeout_hours
         longest holding; a trade older than that has ended
     """
@@ -96,7 +96,7 @@ class CalibrationTable:
     p_timeout, timeout_bps
         probability of a time-out, and the mean move of those
     prior
-        to which buckets shrink
+        to which buckets shrink: the share of all trades, itself shrunk to the barriers' odds
     all_trades, open_trades
         non-overlapping trades behind it, and those of them that were open
     as_of
@@ -180,7 +180,7 @@ class CalibrationTable:
             "as_of": pd.Timestamp(self.as_of) if self.as_of is not None else pd.NaT,
             "version": self.version,
         }
-        return rows.assign(**facts)[list(TABLE_TYPES)].reset_index(drop=True).astype(TABLE_TYPES)
+        return typed(rows.assign(**facts)[list(TABLE_TYPES)].reset_index(drop=True), TABLE_TYPES)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> CalibrationTable:
@@ -238,8 +238,10 @@ def fit_calibration(trades: pd.DataFrame, *, as_of: pd.Timestamp, ladder: Ladder
     came first and else 0. An open one counts at its mark: a price without drift that stands m above the entry reaches
     the target before the stop with (m + SL) / (SL + TP), times the chance that it is in time. Leaving it out would
     keep those that ended soon, which are mostly stops. Time-outs are counted among trades older than the time-out, all
-    of which have ended. Both are shrunk: p = (hits + k prior) / (n + k), the mean of a Beta posterior; the prior of the
-    target is that of the barriers less the time-outs, that of a time-out is 0.
+    of which have ended. All are shrunk, p = (hits + k prior) / (n + k), the mean of a Beta posterior: a bucket to the
+    share of all trades whatever their confidence, that share to the barriers' odds less the time-outs, and the share of
+    time-outs to 0. Shrunk to the barriers' odds at once, twenty buckets would each bring their k trades of it, and say
+    too little for months where trades do better than that, too much where they do worse.
     """
     rules = ladder or Ladder()
     used = _evidence(trades, as_of, rules)
@@ -249,19 +251,21 @@ def fit_calibration(trades: pd.DataFrame, *, as_of: pd.Timestamp, ladder: Ladder
     if method == BOOTSTRAP:
         return CalibrationTable(all_trades=n, open_trades=still_open, as_of=as_of)
     p_timeout, timeout_bps = _timeouts(used, as_of, rules)
-    prior = float((stop / (stop + target)).mean()) * (1 - p_timeout)
+    fair_share = float((stop / (stop + target)).mean()) * (1 - p_timeout)
     fair = np.clip((used["gross_bps"].to_numpy() + stop) / (stop + target), 0.0, 1.0) * (1 - p_timeout)
     hits = np.where((used["status"] == "open").to_numpy(), fair, (used["exit_reason"] == "target").to_numpy())
+    k = rules.prior_trades
+    pooled = float((hits.sum() + k * fair_share) / (n + k))
     confidence = used["confidence"].to_numpy()
     if method == ISOTONIC:
         rows = _isotonic_rows(confidence, hits)
     else:
-        rows = _bucket_rows(confidence, hits, 10 if method == TEN else 20, prior, rules)
-    return CalibrationTable(method, rows, p_timeout, timeout_bps, prior, n, still_open, as_of)
+        rows = _bucket_rows(confidence, hits, 10 if method == TEN else 20, pooled, rules)
+    return CalibrationTable(method, rows, p_timeout, timeout_bps, pooled, n, still_open, as_of)
 
 
 def _evidence(trades: pd.DataFrame, as_of: pd.Timestamp, rules: Ladder) -> pd.DataFrame:
-    from butterquant_assets.signals.paper import non_overlapping
+    from butterquant_assets.signals.tracks import non_overlapping
 
     columns = (
         "coin",
@@ -274,7 +278,7 @@ def _evidence(trades: pd.DataFrame, as_of: pd.Timestamp, rules: Ladder) -> pd.Da
         "confidence",
         "stop_bps",
     )
-    require_columns(trades, (*columns, "target_bps", "gross_bps"), "trades")
+    trades = picked(trades, (*columns, "target_bps", "gross_bps"), "trades")
     filled = trades[trades["status"].isin(["closed", "open"]) & trades["gate_data"]]
     require_known(filled["known_at"], as_of, "trades")
     return filled[non_overlapping(filled)].sort_values(["entry_at", "coin"], kind="stable").reset_index(drop=True)
@@ -302,7 +306,7 @@ def _bucket_rows(confidence: Floats, hits: Floats, buckets: int, prior: float, r
     edges = 100.0 * np.arange(buckets + 1) / buckets
     columns = {"lower": edges[:-1], "upper": edges[1:], "trades": count, "hits": won, "p_target": p}
     level = np.select([count >= rules.high, enough], ["high", "medium"], default=NO_LEVEL)
-    return pd.DataFrame(columns).astype(ROW_TYPES).assign(level=pd.Series(level, dtype="str"))
+    return typed(pd.DataFrame(columns), ROW_TYPES).assign(level=pd.Series(level, dtype="str"))
 
 
 def _isotonic_rows(confidence: Floats, hits: Floats) -> pd.DataFrame:
@@ -322,7 +326,7 @@ def _isotonic_rows(confidence: Floats, hits: Floats) -> pd.DataFrame:
         "hits": np.bincount(place, weights=hits, minlength=knots.size),
         "p_target": values[first],
     }
-    rows = pd.DataFrame(columns).astype(ROW_TYPES)
+    rows = typed(pd.DataFrame(columns), ROW_TYPES)
     return rows.assign(level=pd.Series(np.where(rows["trades"] >= 100, "high", "low"), dtype="str"))
 
 

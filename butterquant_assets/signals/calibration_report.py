@@ -23,8 +23,8 @@ from butterquant_assets.learning.reliability import (
     ece_under_perfect_calibration,
     reliability_table,
 )
-from butterquant_assets.signals.paper import non_overlapping
-from butterquant_assets.signals.versions import HOUR, require_columns, require_known
+from butterquant_assets.signals.tracks import non_overlapping
+from butterquant_assets.signals.versions import HOUR, picked, require_known
 
 Floats = npt.NDArray[np.float64]
 
@@ -131,8 +131,10 @@ def judge_calibration(
         "p_target",
         "calibrated",
         "gate_data",
+        "stop_bps",
+        "target_bps",
     )
-    require_columns(trades, columns, "trades")
+    trades = picked(trades, columns, "trades")
     counted = trades[trades["gate_data"] & (trades["calibrated"] | (not calibrated_only))]
     counted = counted[counted["status"].isin(["closed", "open"])]
     require_known(counted["known_at"], as_of, "trades")

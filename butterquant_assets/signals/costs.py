@@ -14,7 +14,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.signals.gates import LONG
-from butterquant_assets.signals.versions import content_version, require_columns, require_known
+from butterquant_assets.signals.versions import content_version, picked, require_known, typed
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +28,10 @@ HOLDING_HOURS = 24.0
 BUCKETS = ("0-8h", "8-24h", "24-48h", "48h+")
 BUCKET_EDGES_HOURS = (8.0, 24.0, 48.0)
 ALL = "all"
+
+_PARTS = ("spread_bps", "slippage_bps", "fee_bps", "gap_bps")
+_COST_COLUMNS = ("coin", "status", "paid_cost_bps", "cost_bps", "spread_known", *_PARTS)
+_FUNDING_COLUMNS = ("status", "held_hours", "funding_known", "paid_funding_bps", "funding_bps", "settlements")
 
 COST_TABLE_TYPES = {
     "coin": "str",
@@ -123,7 +127,7 @@ def cost_table(
     """
     if minimum < 1 or not 0 < quantile <= 1 or not fallback_bps > 0:
         raise ConfigError(f"minimum {minimum}, quantile {quantile} and fallback_bps {fallback_bps} must be positive")
-    require_columns(trades, ("coin", "status", "known_at", "paid_cost_bps", "held_hours"), "trades")
+    trades = picked(trades, ("coin", "status", "known_at", "paid_cost_bps", "held_hours"), "trades")
     closed = trades[trades["status"] == "closed"]
     require_known(closed["known_at"], as_of, "closed trades")
     holding = float(closed["held_hours"].mean()) if len(closed) >= minimum else HOLDING_HOURS
@@ -134,7 +138,8 @@ def cost_table(
     table["used_bps"] = table["p95_bps"].where(enough, fallback_bps)
     table["source"] = np.where(enough, "measured", "constant")
     table = table.assign(holding_hours=holding, fallback_bps=fallback_bps, as_of=as_of)
-    return table.assign(version=CostTable.from_frame(table).version)[list(COST_TABLE_TYPES)].astype(COST_TABLE_TYPES)
+    table = table.assign(version=CostTable.from_frame(table).version)[list(COST_TABLE_TYPES)]
+    return typed(table, COST_TABLE_TYPES)
 
 
 def expected_funding_bps(side: pd.Series, funding_8h: pd.Series, holding_hours: float) -> Floats:
@@ -169,10 +174,16 @@ def cost_report(trades: pd.DataFrame) -> pd.DataFrame:
         median_bps, p95_bps, mean_spread_bps, mean_slippage_bps, mean_fee_bps, mean_gap_bps (what stops slipped through
         gaps, part of the result and not of the cost), spread_known (share); NaN without trades
     """
-    closed = trades[trades["status"] == "closed"]
-    parts = {ALL: closed} | {str(coin): rows for coin, rows in closed.groupby("coin", sort=True)}
-    report = pd.DataFrame([{"coin": name} | _costs_of(rows) for name, rows in parts.items()])
-    return report.astype({"coin": "str", "trades": "int64"})
+    closed = picked(trades, _COST_COLUMNS, "trades")
+    closed = closed[closed["status"] == "closed"]
+    values = {name: closed[name].to_numpy(dtype=np.float64) for name in _COST_COLUMNS if name not in ("coin", "status")}
+    codes, names = pd.factorize(closed["coin"], sort=True)
+    parts = {ALL: values}
+    for place, coin in enumerate(names):
+        own = codes == place
+        parts[str(coin)] = {name: column[own] for name, column in values.items()}
+    report = pd.DataFrame([{"coin": name} | _costs_of(columns) for name, columns in parts.items()])
+    return typed(report, {"coin": "str", "trades": "int64"})
 
 
 def funding_cost_report(trades: pd.DataFrame) -> pd.DataFrame:
@@ -190,26 +201,33 @@ def funding_cost_report(trades: pd.DataFrame) -> pd.DataFrame:
         p95_bps, mean_expected_bps, mean_settlements, funding_known (share of trades whose settlements are all known);
         NaN without trades. Trades whose settlements are not all known count in ``trades`` and ``funding_known`` only.
     """
-    closed = trades[trades["status"] == "closed"]
+    closed = picked(trades, _FUNDING_COLUMNS, "trades")
+    closed = closed[closed["status"] == "closed"]
     bucket = np.searchsorted(BUCKET_EDGES_HOURS, closed["held_hours"].to_numpy(dtype=np.float64), side="right")
     parts = {name: closed[bucket == place] for place, name in enumerate(BUCKETS)} | {ALL: closed}
     report = pd.DataFrame([{"holding": name} | _funding_of(rows) for name, rows in parts.items()])
-    return report.astype({"holding": "str", "trades": "int64"})
+    return typed(report, {"holding": "str", "trades": "int64"})
 
 
-def _costs_of(rows: pd.DataFrame) -> dict[str, float | int]:
-    paid, expected = rows["paid_cost_bps"], rows["cost_bps"]
-    means = {f"mean_{name}": float(rows[name].mean()) for name in ("spread_bps", "slippage_bps", "fee_bps", "gap_bps")}
+def _costs_of(columns: dict[str, Floats]) -> dict[str, float | int]:
+    paid, expected = columns["paid_cost_bps"], columns["cost_bps"]
+    there = paid[~np.isnan(paid)]
     return {
-        "trades": len(rows),
-        "mean_expected_bps": float(expected.mean()),
-        "mean_paid_bps": float(paid.mean()),
-        "error_bps": float((paid - expected).mean()),
-        "median_bps": float(paid.median()),
-        "p95_bps": float(paid.quantile(QUANTILE)),
-        **means,
-        "spread_known": float(rows["spread_known"].mean()),
+        "trades": len(paid),
+        "mean_expected_bps": _mean(expected),
+        "mean_paid_bps": _mean(paid),
+        "error_bps": _mean(paid - expected),
+        "median_bps": float(np.median(there)) if there.size else float("nan"),
+        "p95_bps": float(np.percentile(there, 100 * QUANTILE)) if there.size else float("nan"),
+        **{f"mean_{name}": _mean(columns[name]) for name in _PARTS},
+        "spread_known": _mean(columns["spread_known"]),
     }
+
+
+def _mean(values: Floats) -> float:
+    """Mean of what is not missing; NaN of nothing."""
+    there = ~np.isnan(values)
+    return float(np.where(there, values, 0.0).sum() / there.sum()) if there.any() else float("nan")
 
 
 def _funding_of(rows: pd.DataFrame) -> dict[str, float | int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from butterquant_assets.signals.gates import ACCEPTED, GATES
-from butterquant_assets.signals.versions import require_columns
+from butterquant_assets.signals.versions import picked, typed
 from butterquant_assets.signals.weekly import weekly_interval
 
 ANY, NONE = "any", "accepted"
@@ -61,7 +61,7 @@ def gate_report(trades: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """
     verdicts = [f"gate_{gate}" for gate in GATES]
     columns = ("status", "entry_at", "pnl_bps", "exit_reason", "verdict", *verdicts)
-    require_columns(trades, columns, "trades")
+    trades = picked(trades, columns, "trades")
     rejections = (~trades[verdicts]).sum(axis=1)
     accepted = trades["verdict"] == ACCEPTED
     parts = {gate: ~trades[f"gate_{gate}"] for gate in GATES} | {ANY: ~accepted, NONE: accepted}
@@ -71,7 +71,7 @@ def gate_report(trades: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         row = {"gate": gate} | _figures(trades[part], len(trades), seed + place)
         pnl = trades.loc[alone & trades["pnl_bps"].notna(), "pnl_bps"]
         rows.append(row | {"rejected_alone": int(alone.sum()), "alone_mean_pnl_bps": float(pnl.mean())})
-    return pd.DataFrame(rows)[list(REPORT_TYPES)].astype(REPORT_TYPES)
+    return typed(pd.DataFrame(rows)[list(REPORT_TYPES)], REPORT_TYPES)
 
 
 def bad_share_among_rejected(trades: pd.DataFrame) -> float:

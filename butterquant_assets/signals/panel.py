@@ -48,7 +48,7 @@ class HourlyPanel:
     mark, index
         mark price of the perpetual and index price of what it follows, at the end of the hour, shape (h, c)
     funding_8h
-        latest funding rate settled by the end of the hour, as a fraction per 8 hours, shape (h, c)
+        latest funding rate settled before the end of the hour, as a fraction per 8 hours, shape (h, c)
     defective
         hours that are not to be believed (an outage's flat bars, a bar in quarantine), shape (h, c); all of the hour's
         values of that coin then count as missing

@@ -1,14 +1,16 @@
 """Paper execution: what a signal would have earned on the bars that followed it.
 
-What belongs here: fills, barriers, time-out, funding and the tracks. What does not: which signals are accepted
-(`gates`), and what is learned from the results. Every signal is executed, the rejected ones too: thresholds and
-calibration learn from all of them.
+What belongs here: fills, barriers, time-out and funding. What does not: which signals are accepted (`gates`), which
+coin is busy (`tracks`), and what is learned from the results. Every signal is executed, the rejected ones too:
+thresholds and calibration learn from all of them.
 
 The rules: a taker enters at the open of the bar after the signal's, and pays half the spread, slippage and the fee, as
 at the end. Barriers lie around that open. Where one bar touches both, the stop came first; a bar that opens beyond the
 stop fills at its open, one that opens beyond the target at the target. A trade not ended by its time-out ends at the
-close of its last bar, or at the next open where that bar has no price. Funding is paid at each settlement of
-[entry, end], at the realised rate on the mark price. An open trade is marked as if it ended at the last close.
+close of its last bar, or at the next open where that bar has no price; where no price comes within a day, at the last
+close there was. Funding is paid at each settlement of [entry, end], at the realised rate on the mark price; one
+stamped a moment after a full hour is known by its stamp and belongs to that hour. An open
+trade is marked as if it ended at the last close. What became of a trade that has ended depends on nothing later.
 """
 
 from __future__ import annotations
@@ -21,18 +23,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.signals.gates import ACCEPTED, LONG, REJECTED
+from butterquant_assets.signals.gates import LONG
 from butterquant_assets.signals.schemas import PAPER_TRADES, SIGNAL_CARRIED
-from butterquant_assets.signals.versions import HOUR, require_columns
+from butterquant_assets.signals.tracks import tracks
+from butterquant_assets.signals.versions import HOUR, require_columns, typed
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-BUSY = "busy"
 EXIT_WORDS = ("open", "target", "stop", "timeout")
 MICROSECONDS = 3_600_000_000
 # No interval between settlements is longer, so a longer silence at an end means that settlements are not known.
 LONGEST_INTERVAL = pd.Timedelta(hours=8)
+# Settlements are stamped some milliseconds late.
+LATENESS = pd.Timedelta(minutes=1)
+# Hours in which a price is waited for where the bar of the time-out has none.
+PATIENCE_HOURS = 24
 PRICES = ("open", "high", "low", "close")
 
 
@@ -133,42 +139,11 @@ def execute(
     _check_signals(signals)
     known = signals[signals["hour"] + HOUR <= as_of].sort_values(["hour", "coin"], kind="stable")
     trades = known[["signal_id", *SIGNAL_CARRIED]].reset_index(drop=True)
-    panel = _panel(bars[bars["hour"] + HOUR <= as_of], books)
-    trades = trades.assign(**_ends(trades, panel, as_of, rules))
-    trades = trades.assign(**_money(trades, funding[funding["settled_at"] <= as_of], panel, rules))
-    trades["track"] = _tracks(trades)
+    panel = _panel(bars[bars["hour"] + HOUR <= as_of], books, as_of)
+    trades = _beside(trades, _ends(trades, panel, as_of, rules))
+    trades = _beside(trades, _money(trades, funding[funding["settled_at"] <= as_of], panel, rules))
+    trades["track"] = tracks(trades)
     return PAPER_TRADES.arrange(_typed(trades))
-
-
-def non_overlapping(trades: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Which filled trades remain when each coin holds one at a time, first come first served, shape (n,).
-
-    Parameters
-    ----------
-    trades
-        columns coin, entry_at, exit_at, status; an open trade keeps its coin busy
-
-    Returns
-    -------
-    bool array aligned with `trades`
-
-    Notes
-    -----
-    The first, not the shortest: taking those that ended soonest would take too many that were stopped out.
-    """
-    return _in_turn(trades, trades["status"].isin(["closed", "open"]).to_numpy())
-
-
-def _in_turn(trades: pd.DataFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    from butterquant_assets.signals.paper_kernel import taken_in_turn
-
-    entry = _microseconds(trades["entry_at"])
-    end = np.where((trades["status"] == "closed").to_numpy(), _microseconds(trades["exit_at"]), np.iinfo(np.int64).max)
-    codes = pd.factorize(trades["coin"])[0].astype(np.int64)
-    order = np.argsort(entry, kind="stable")
-    taken = np.zeros(len(trades), dtype=np.bool_)
-    taken[order] = taken_in_turn(codes[order], entry[order], end[order], wanted[order])
-    return taken
 
 
 def _check_signals(signals: pd.DataFrame) -> None:
@@ -177,7 +152,7 @@ def _check_signals(signals: pd.DataFrame) -> None:
         raise DataError(f"{repeated.sum()} signals are repeated, first {signals['signal_id'][repeated].iloc[0]}")
 
 
-def _panel(bars: pd.DataFrame, books: pd.DataFrame | None) -> _Panel:
+def _panel(bars: pd.DataFrame, books: pd.DataFrame | None, as_of: pd.Timestamp) -> _Panel:
     if not len(bars):
         return _Panel(0, {}, np.empty((0, 4, 0)), np.empty((0, 0)), np.empty((0, 0)))
     stamps = _microseconds(bars["hour"])
@@ -186,7 +161,9 @@ def _panel(bars: pd.DataFrame, books: pd.DataFrame | None) -> _Panel:
         raise DataError(f"a bar is stamped {odd}; hourly bars are stamped at the full hour of their open")
     codes, names = pd.factorize(bars["coin"], sort=True)
     start = int(stamps.min())
-    place, hours = (stamps - start) // MICROSECONDS, int((stamps.max() - start) // MICROSECONDS) + 1
+    # Up to `as_of`, whether bars came or not: a trade waits for a price only so long.
+    ends = int(np.datetime64(as_of, "us").astype(np.int64))
+    place, hours = (stamps - start) // MICROSECONDS, (ends - start) // MICROSECONDS
     cells = codes.astype(np.int64) * hours + place
     if len(np.unique(cells)) != len(cells):
         raise DataError("bars are repeated; give one per hour and coin")
@@ -225,21 +202,25 @@ def _ends(trades: pd.DataFrame, panel: _Panel, as_of: pd.Timestamp, rules: Execu
     can = ~pending & (coin >= 0) & (entry >= 0) & (entry < panel.hours) & (trades["stop_bps"] > 0).to_numpy()
     can[can] = np.isfinite(panel.bars[coin[can], 0, entry[can]])
     direction = _direction(trades)
-    bar, kind = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    bar, kind, known = (np.zeros(n, dtype=np.int64) for _ in range(3))
     level, at_open = np.full(n, np.nan), np.zeros(n, dtype=np.bool_)
     distances = trades[["stop_bps", "target_bps"]].to_numpy(dtype=np.float64) / 1e4
     for number in np.unique(coin[can]):
         rows = np.flatnonzero(can & (coin == number))
-        bar[rows], kind[rows], level[rows], at_open[rows] = walk(
+        bar[rows], kind[rows], level[rows], at_open[rows], known[rows] = walk(
             panel.bars[number],
             entry[rows],
             direction[rows],
             distances[rows, 0],
             distances[rows, 1],
             rules.timeout_hours,
+            PATIENCE_HOURS,
         )
     status = np.where(kind > 0, "closed", "open")
     status = np.where(can, status, np.where(pending, "pending", "not_filled"))
+    ended = _stamps(pd.Series(_times(panel, known + 1)), can & (kind > 0))
+    # That a signal was not filled is known when the bar it waited for has closed.
+    ended = ended.where(can | pending, _stamps(trades["hour"] + 2 * HOUR, ~can & ~pending))
     return {
         "status": status,
         "exit_reason": np.where(can, np.array(EXIT_WORDS)[kind], status),
@@ -247,7 +228,7 @@ def _ends(trades: pd.DataFrame, panel: _Panel, as_of: pd.Timestamp, rules: Execu
         "entry_price": _pick(panel.bars[:, 0, :], coin, entry, can),
         "exit_price": level,
         "exit_at": _stamps(pd.Series(_times(panel, bar + ~at_open)), can),
-        "known_at": _stamps(pd.Series(_times(panel, bar + 1)), can & (kind > 0)).fillna(as_of),
+        "known_at": ended.fillna(as_of),
         # A barrier was touched somewhere within its bar: only what was settled by that bar's open is sure to be paid.
         "_funded_until": _times(panel, bar + ((kind == 0) | ((kind == 3) & ~at_open))),
         "_half_in": _pick(panel.half_spread, coin, entry, can),
@@ -298,20 +279,24 @@ def _money(trades: pd.DataFrame, settlements: pd.DataFrame, panel: _Panel, rules
 
 def _funding(trades: pd.DataFrame, settlements: pd.DataFrame, panel: _Panel) -> dict[str, Any]:
     """Cash a long of one coin paid, with counts, and whether settlements are known over the whole holding."""
-    from butterquant_assets.signals.paper_kernel import funding
+    from butterquant_assets.signals.paper_kernel import funding, funding_known
 
     n = len(trades)
     cash, known = np.zeros(n), np.zeros(n, dtype=np.bool_)
     count, proxies = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     first, until = _microseconds(trades["entry_at"]), trades["_funded_until"].to_numpy().astype(np.int64)
     filled = trades["entry_price"].notna().to_numpy()
-    silence = LONGEST_INTERVAL // pd.Timedelta(microseconds=1)
+    silence = (LONGEST_INTERVAL + LATENESS) // pd.Timedelta(microseconds=1)
+    codes, names = pd.factorize(trades["coin"])
+    place = {str(name): number for number, name in enumerate(names)}
     by_coin = settlements.sort_values(["coin", "settled_at"], kind="stable").groupby("coin", sort=True)
     for name, paid in by_coin:
-        rows = np.flatnonzero(filled & (trades["coin"] == name).to_numpy())
+        rows = np.flatnonzero(filled & (codes == place.get(str(name), -1)))
         if not rows.size:
             continue
         settled = _microseconds(paid["settled_at"])
+        late = settled % MICROSECONDS
+        settled = np.where(late <= LATENESS // pd.Timedelta(microseconds=1), settled - late, settled)
         if (np.diff(settled) == 0).any():
             raise DataError(f"settlements of {name} are repeated; give one per coin and time")
         mark = paid["mark_price"].to_numpy(dtype=np.float64)
@@ -322,13 +307,7 @@ def _funding(trades: pd.DataFrame, settlements: pd.DataFrame, panel: _Panel) -> 
         cash[rows], count[rows], proxies[rows] = funding(
             settled, np.where(lost, 0.0, value), proxy, first[rows], until[rows]
         )
-        gaps = np.concatenate([[0], np.cumsum(lost)])
-        inside = [np.searchsorted(settled, first[rows], "left"), np.searchsorted(settled, until[rows], "right")]
-        known[rows] = (
-            (settled[0] <= first[rows] + silence)
-            & (settled[-1] >= until[rows] - silence)
-            & (gaps[inside[0]] == gaps[inside[1]])
-        )
+        known[rows] = funding_known(settled, lost, first[rows], until[rows], silence)
     return {"cash": cash, "count": count, "proxies": proxies, "known": known}
 
 
@@ -341,18 +320,15 @@ def _last_closes(panel: _Panel, coin: str, stamps: Integers) -> Floats:
     return closes
 
 
-def _tracks(trades: pd.DataFrame) -> pd.Series:
-    accepted = (trades["verdict"] == ACCEPTED).to_numpy()
-    filled = trades["status"].isin(["closed", "open"]).to_numpy()
-    waits = accepted & filled & ~_in_turn(trades, accepted & filled)
-    words = np.where(waits, BUSY, np.where(accepted, ACCEPTED, REJECTED))
-    return pd.Series(words, index=trades.index, dtype="str")
+def _beside(trades: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """The frame with more columns; all at once costs a tenth of one after the other."""
+    return pd.concat([trades, pd.DataFrame(columns, index=trades.index)], axis=1)
 
 
 def _typed(trades: pd.DataFrame) -> pd.DataFrame:
     texts = dict.fromkeys(("status", "exit_reason", "outcome"), "str")
     stamps = dict.fromkeys(("entry_at", "exit_at", "known_at"), "datetime64[us]")
-    return trades.astype(texts | stamps)
+    return typed(trades, texts | stamps)
 
 
 def _known_or(values: Floats, otherwise: float) -> Floats:

@@ -28,8 +28,8 @@ def compiled(function: Function) -> Function:
 
 @compiled
 def walk(
-    bars: Floats, entry: Integers, direction: Floats, stop: Floats, target: Floats, timeout: int
-) -> tuple[Integers, Integers, Floats, Bools]:
+    bars: Floats, entry: Integers, direction: Floats, stop: Floats, target: Floats, timeout: int, patience: int
+) -> tuple[Integers, Integers, Floats, Bools, Integers]:
     """End of each trade of one coin.
 
     Parameters
@@ -42,20 +42,24 @@ def walk(
         +1 or -1, and distances as ratios of the entry price, shape (m,)
     timeout
         bars a trade is held at most
+    patience
+        further bars in which a price is waited for; without one the trade ended at its last close
 
     Returns
     -------
-    last bar of the trade, kind of its end, price level of its end (of an open trade the last close), and whether it
-    ended at the open of that bar; shape (m,) each
+    last bar of the trade, kind of its end, price level of its end (of an open trade the last close), whether it ended
+    at the open of that bar, and the bar after which that was known; shape (m,) each
     """
     last, kind = np.empty(entry.size, dtype=np.int64), np.zeros(entry.size, dtype=np.int64)
     level, at_open = np.empty(entry.size), np.zeros(entry.size, dtype=np.bool_)
+    known = np.empty(entry.size, dtype=np.int64)
     for k in range(entry.size):
         first, d = entry[k], direction[k]
+        end = first + timeout + patience
         price = bars[0, first]
         stop_price, target_price = price * (1.0 - d * stop[k]), price * (1.0 + d * target[k])
         last[k], level[k] = first, price
-        for i in range(first, bars.shape[1]):
+        for i in range(first, min(bars.shape[1], end)):
             opened, close = bars[0, i], bars[3, i]
             if np.isnan(opened):
                 continue
@@ -76,7 +80,10 @@ def walk(
             if i == first + timeout - 1:
                 kind[k] = TIMEOUT
                 break
-    return last, kind, level, at_open
+        known[k] = last[k]
+        if kind[k] == OPEN and end <= bars.shape[1]:
+            kind[k], known[k] = TIMEOUT, end - 1
+    return last, kind, level, at_open, known
 
 
 @compiled
@@ -100,13 +107,31 @@ def funding(
 
 
 @compiled
-def taken_in_turn(group: Integers, entry: Integers, end: Integers, wanted: Bools) -> Bools:
+def funding_known(settled: Integers, lost: Bools, first: Integers, until: Integers, silence: int) -> Bools:
+    """Whether settlements are known over each [first, until]: no silence is longer than `silence`, and none is lost.
+
+    Looked at are those from `silence` before `first` on and up to `until`, so that later ones change nothing.
+    """
+    known = np.zeros(first.size, dtype=np.bool_)
+    for k in range(first.size):
+        i = np.searchsorted(settled, first[k] - silence)
+        before, good = first[k], i < settled.size and settled[i] <= until[k]
+        while good and i < settled.size and settled[i] <= until[k]:
+            good = settled[i] - before <= silence and not (lost[i] and settled[i] >= first[k])
+            before = settled[i]
+            i += 1
+        known[k] = good and until[k] - before <= silence
+    return known
+
+
+@compiled
+def taken_in_turn(group: Integers, entry: Integers, end: Integers, wanted: Bools, free: Integers) -> Bools:
     """Which wanted trades find their group free: those of a group, given by rising entry, one at a time.
 
-    A trade that begins at or after the end of the one before finds it free.
+    A trade that begins at or after the end of the one before finds it free. `free` holds since when each group is, and
+    is brought forward.
     """
     taken = np.zeros(group.size, dtype=np.bool_)
-    free = np.full(group.max() + 1 if group.size else 1, np.iinfo(np.int64).min, dtype=np.int64)
     for k in range(group.size):
         if wanted[k] and entry[k] >= free[group[k]]:
             taken[k] = True

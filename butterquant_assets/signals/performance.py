@@ -15,7 +15,7 @@ import pandas as pd
 from butterquant_assets.learning.evidence import draw_episodes, expanded_interval
 from butterquant_assets.signals.calibration_report import brier_word
 from butterquant_assets.signals.gate_report import BAD_SHARE_TARGET, bad_share_among_rejected
-from butterquant_assets.signals.versions import require_columns, require_known
+from butterquant_assets.signals.versions import picked, require_known, typed
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,12 @@ PERFORMANCE_TYPES = {
 
 
 def signal_performance(
-    trades: pd.DataFrame, *, as_of: pd.Timestamp, seed: int, timeout_hours: float = 72.0
+    trades: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+    seed: int,
+    timeout_hours: float = 72.0,
+    former: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Figures of each month and track.
 
@@ -70,6 +75,9 @@ def signal_performance(
         of the bootstrap over days
     timeout_hours
         longest holding
+    former
+        what this function returned for the same history as of an earlier time, with the same seed: its complete months
+        are taken over, since nothing about them can change
 
     Returns
     -------
@@ -86,12 +94,16 @@ def signal_performance(
         if columns are missing or something was not known at `as_of`.
     """
     columns = ("hour", "track", "status", "known_at", "exit_at", "exit_reason", "p_target", "pnl_bps", "pnl_usd")
-    require_columns(trades, (*columns, "paid_cost_bps", "cost_bps", "verdict", "entry_at"), "trades")
+    trades = picked(trades, (*columns, "paid_cost_bps", "cost_bps", "verdict", "entry_at"), "trades")
     known = trades[trades["status"].isin(["closed", "open"])]
     require_known(known["known_at"], as_of, "trades")
     month = trades["entry_at"].to_numpy().astype("datetime64[M]")
-    rows = []
+    rows: list[dict[Any, Any]] = []
+    done = _complete_months(former)
     for place, start in enumerate(np.unique(month[~np.isnat(month)])):
+        if start in done:
+            rows.extend(done[start])
+            continue
         monthly = trades[month == start]
         end = pd.Timestamp(start + np.timedelta64(1, "M"))
         complete = bool(end + pd.Timedelta(hours=timeout_hours) <= as_of) and not (monthly["status"] == "open").any()
@@ -102,6 +114,16 @@ def signal_performance(
             head = {"month": pd.Timestamp(start), "track": track, "complete": complete, "bad_share": bad}
             rows.append(head | _figures(part, days, as_of - pd.Timedelta(hours=timeout_hours), seed + place))
     return _with_targets(pd.DataFrame(rows))
+
+
+def _complete_months(former: pd.DataFrame | None) -> dict[np.datetime64, list[dict[Any, Any]]]:
+    """Rows of both tracks by complete month."""
+    if former is None:
+        return {}
+    complete = former[former["complete"]]
+    months = complete["month"].to_numpy().astype("datetime64[M]")
+    rows = complete[list(PERFORMANCE_TYPES)].to_dict("records")
+    return {month: [row for row, own in zip(rows, months, strict=True) if own == month] for month in np.unique(months)}
 
 
 def sharpe_ratio(daily: npt.ArrayLike, *, seed: int, draws: int = DRAWS) -> tuple[float, float, float]:
@@ -172,7 +194,7 @@ def _with_targets(rows: pd.DataFrame) -> pd.DataFrame:
     for name, (values, how, limit) in verdicts.items():
         met = {"<=": values <= limit, ">": values > limit, "<": values < limit}[how]
         rows[name] = np.where(values.isna(), "", np.where(met, "yes", "no"))
-    return rows[list(PERFORMANCE_TYPES)].astype(PERFORMANCE_TYPES)
+    return typed(rows[list(PERFORMANCE_TYPES)], PERFORMANCE_TYPES)
 
 
 def _mean(values: npt.NDArray[Any]) -> float:

@@ -1,12 +1,13 @@
-"""The weekly round: score with the tables in force, execute on paper, learn, put new tables in force.
+"""One round of learning: from trades to the tables that judge the next signals, and the reports beside them.
 
-What belongs here: the order of these steps, and when a round is due. What does not: what each step does, and where its
-results are stored. Every table is made of what was known before the first signal it judges.
+What belongs here: what a round makes, what it needs to know, and when one is due. What does not: what each step does,
+the order of rounds through history (`replay`), and how they are stored (`rounds`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import pandas as pd
 
@@ -16,14 +17,14 @@ from butterquant_assets.signals.calibration_report import judge_calibration
 from butterquant_assets.signals.costs import CostTable, cost_report, cost_table, funding_cost_report
 from butterquant_assets.signals.gate_report import gate_report
 from butterquant_assets.signals.gates import Thresholds
-from butterquant_assets.signals.paper import Execution, execute
+from butterquant_assets.signals.paper import Execution
 from butterquant_assets.signals.performance import signal_performance
-from butterquant_assets.signals.scored import score_signals
+from butterquant_assets.signals.report_schemas import REPORTS, RESULTS_IN, WEEK_PASSED
 from butterquant_assets.signals.thresholds import Search, choose_thresholds
-from butterquant_assets.signals.versions import HOUR
+from butterquant_assets.signals.versions import typed
 
-NEW_RESULTS = 300
-WEEK = pd.Timedelta(days=7)
+CONTRACTS = {contract.table.split("/")[1]: contract for contract in REPORTS}
+"""What a round makes, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +37,49 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class Cadence:
+    """When a round is due.
+
+    Parameters
+    ----------
+    days
+        since the round before
+    results
+        or so many ended trades of signals since then, one at a time for each coin
+    """
+
+    days: int = 7
+    results: int = 300
+
+    def __post_init__(self) -> None:
+        if self.days < 1 or self.results < 1:
+            raise ConfigError(f"a round every {self.days} days or {self.results} results: both must be 1 or more")
+
+    def reason(self, last: pd.Timestamp, now: pd.Timestamp, results: int) -> str:
+        """Why a round is due at `now`; empty where none is."""
+        if now - last >= pd.Timedelta(days=self.days):
+            return WEEK_PASSED
+        return RESULTS_IN if results >= self.results else ""
+
+
+@dataclass(frozen=True)
 class Rules:
-    """How signals are executed and what is learned from them."""
+    """How signals are executed and what is learned from them; `thresholds` are in force before the first round."""
 
     execution: Execution = field(default_factory=Execution)
     ladder: Ladder = field(default_factory=Ladder)
     search: Search = field(default_factory=Search)
+    cadence: Cadence = field(default_factory=Cadence)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def first_tables(self) -> Tables:
+        """What judges before the first round."""
+        return Tables(thresholds=self.thresholds)
 
     def __post_init__(self) -> None:
+        if self.thresholds.as_of is not None:
+            raise ConfigError(f"the first thresholds come from no data, but carry the time {self.thresholds.as_of}")
         hours = {self.execution.timeout_hours, self.ladder.timeout_hours, self.search.timeout_hours}
         if len(hours) > 1:
             raise ConfigError(f"execution, ladder and search have different time-outs, {sorted(hours)} h; give one")
@@ -51,19 +87,21 @@ class Rules:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What one round made: the tables in force from now on, and every table and report by its name."""
+    """What one round made: the tables in force from `as_of` on, and every table and report by its name."""
 
+    as_of: pd.Timestamp
     tables: Tables
     frames: dict[str, pd.DataFrame]
 
 
-def is_due(last: pd.Timestamp | None, now: pd.Timestamp, new_results: int) -> bool:
-    """Whether a round is due: there was none, a week has passed, or 300 new results are in."""
-    return last is None or now - last >= WEEK or new_results >= NEW_RESULTS
-
-
 def learn(
-    trades: pd.DataFrame, current: Tables, *, as_of: pd.Timestamp, seed: int, rules: Rules | None = None
+    trades: pd.DataFrame,
+    current: Tables,
+    *,
+    as_of: pd.Timestamp,
+    seed: int,
+    rules: Rules | None = None,
+    former: Round | None = None,
 ) -> Round:
     """Make new tables and reports.
 
@@ -79,6 +117,8 @@ def learn(
         of every bootstrap
     rules
         by default `Rules()`
+    former
+        the round before, of the same history: reports of months that were over by then are taken from it
 
     Returns
     -------
@@ -96,7 +136,7 @@ def learn(
     choice = choose_thresholds(trades, current.thresholds, as_of=as_of, seed=seed, search=given.search)
     hours = given.ladder.timeout_hours
     report = judge_calibration(trades, as_of=as_of, seed=seed, timeout_hours=hours)
-    frames = {
+    reports = {
         "calibration_table": calibration.to_frame(),
         "calibration_curve": report.curve,
         "calibration_report": report.figures,
@@ -107,60 +147,26 @@ def learn(
         "cost_table": costs,
         "cost_report": cost_report(trades),
         "funding_cost_report": funding_cost_report(trades),
-        "signal_performance": signal_performance(trades, as_of=as_of, seed=seed, timeout_hours=hours),
+        "signal_performance": signal_performance(
+            trades,
+            as_of=as_of,
+            seed=seed,
+            timeout_hours=hours,
+            former=former.frames["signal_performance"] if former else None,
+        ),
     }
-    return Round(Tables(calibration, CostTable.from_frame(costs), choice.thresholds), frames)
+    frames = {name: stamped(name, frame, as_of) for name, frame in reports.items()}
+    return Round(as_of, Tables(calibration, CostTable.from_frame(costs), choice.thresholds), frames)
 
 
-def replay(
-    factors: pd.DataFrame,
-    state: pd.DataFrame,
-    bars: pd.DataFrame,
-    funding: pd.DataFrame,
-    *,
-    as_of: pd.Timestamp,
-    seed: int,
-    books: pd.DataFrame | None = None,
-    rules: Rules | None = None,
-    every: pd.Timedelta = WEEK,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[Round]]:
-    """Run the line through history, round by round, as it would have run then.
+def stamped(name: str, frame: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
+    """A frame of a round as its contract wants it, with the time of the round."""
+    contract = CONTRACTS[name]
+    whole = frame.assign(as_of=pd.Timestamp(as_of).as_unit("us"))
+    return contract.arrange(typed(whole, _types(name)))
 
-    Parameters
-    ----------
-    factors, state, bars, funding, books
-        as for `scored.score_signals` and `paper.execute`
-    as_of
-        end of the replay, naive UTC
-    seed, rules
-        as for `learn`
-    every
-        between rounds
 
-    Returns
-    -------
-    signals, trades, rounds
-        all signals, each judged by the tables in force at its hour; their trades as of the end; and every round. A
-        longer history changes no round that both have.
-    """
-    given, tables = rules or Rules(), Tables()
-    judged: list[pd.DataFrame] = []
-    rounds: list[Round] = []
-    start = pd.Timestamp(factors["hour"].min())
-    trades = pd.DataFrame()
-    while True:
-        end = min(start + every, as_of)
-        # A bar closes an hour after its stamp, and the tables in force are those made by then.
-        week = factors[(factors["hour"] + HOUR > start) & (factors["hour"] + HOUR <= end)]
-        states = state[(state["hour"] + HOUR > start) & (state["hour"] + HOUR <= end)]
-        judged.append(
-            score_signals(
-                week, states, calibration=tables.calibration, costs=tables.costs, thresholds=tables.thresholds
-            )
-        )
-        signals = pd.concat(judged, ignore_index=True)
-        trades = execute(signals, bars, funding, as_of=end, books=books, execution=given.execution)
-        if end >= as_of:
-            return signals, trades, rounds
-        rounds.append(learn(trades, tables, as_of=end, seed=seed, rules=given))
-        tables, start = rounds[-1].tables, end
+@cache
+def _types(name: str) -> dict[str, str]:
+    """Types by column; kept, since the contract works them out anew each time it is asked."""
+    return {column: str(kind) for column, kind in CONTRACTS[name].schema.dtypes.items()}

@@ -19,9 +19,12 @@ from butterquant_assets.signals.gates import GATES
 from butterquant_assets.signals.performance import TRACKS
 from butterquant_assets.signals.thresholds import CHOSEN, CONFIRMED
 
-_AS_OF = {"as_of": column(DATE, "nothing known later enters, naive UTC", nullable=True)}
+_MADE = {"as_of": column(DATE, "round that made it, midnight UTC: nothing known later enters, its signals come later")}
 _VERSION = {"version": column(TEXT, "content version, which signals judged by it record")}
 _YES_NO = ("yes", "no", "")
+WEEK_PASSED, RESULTS_IN = "week", "results"
+REASONS = (WEEK_PASSED, RESULTS_IN)
+"""Why a round was held: a week had passed, or enough new results were in."""
 SIDES_COMPARED = ("in_force", "proposed", "applied")
 
 
@@ -58,12 +61,12 @@ CALIBRATION_TABLE = Contract(
             "prior": column(FLOAT, "probability that buckets shrink to", "0 .. 1", low=0.0, high=1.0),
             "all_trades": count("non-overlapping trades in all", "trades"),
             "open_trades": count("of them, open ones at their mark", "trades"),
-            **_AS_OF,
+            **_MADE,
             **_VERSION,
         }
     ),
     ("as_of", "place"),
-    time=None,
+    time="as_of",
     rules=(Rule("isotonic_rises", "an isotonic curve does not fall", _rising),),
 )
 
@@ -71,6 +74,7 @@ CALIBRATION_CURVE = Contract(
     "signals/calibration_curve",
     table(
         {
+            **_MADE,
             "bin": column(INT, "tenth of the predicted probability", low=0, high=9),
             "lower": column(FLOAT, "its lower bound", "0 .. 1"),
             "upper": column(FLOAT, "its upper bound", "0 .. 1"),
@@ -82,8 +86,8 @@ CALIBRATION_CURVE = Contract(
             "inside": column(BOOL, "the prediction lies within the interval"),
         }
     ),
-    ("bin",),
-    time=None,
+    ("as_of", "bin"),
+    time="as_of",
     rules=(Rule("intervals_hold", "no lower bound above the upper", lambda frame: _bounds_hold(frame, "low", "high")),),
 )
 
@@ -91,18 +95,20 @@ CALIBRATION_REPORT = Contract(
     "signals/calibration_report",
     table(
         {
+            **_MADE,
             "metric": column(TEXT, "the figure", one_of=FIGURES),
             "value": number("its value; missing without trades", "count, nats or 0 .. 1"),
         }
     ),
-    ("metric",),
-    time=None,
+    ("as_of", "metric"),
+    time="as_of",
 )
 
 THRESHOLD_SCAN = Contract(
     "signals/threshold_scan",
     table(
         {
+            **_MADE,
             "gate": column(TEXT, "gate", one_of=GATES),
             "period": column(TEXT, "period it was tried on", one_of=(CHOSEN, CONFIRMED)),
             "threshold": column(FLOAT, "threshold tried", "bars, points or bps"),
@@ -119,8 +125,8 @@ THRESHOLD_SCAN = Contract(
             "chosen": column(BOOL, "the proposal of the first period"),
         }
     ),
-    ("gate", "period", "threshold"),
-    time=None,
+    ("as_of", "gate", "period", "threshold"),
+    time="as_of",
 )
 
 GATE_THRESHOLDS = Contract(
@@ -137,12 +143,12 @@ GATE_THRESHOLDS = Contract(
             "since": column(
                 DATE, "when the thresholds from now on came into force; missing: from the start", nullable=True
             ),
-            **_AS_OF,
+            **_MADE,
             **_VERSION,
         }
     ),
     ("as_of", "gate"),
-    time=None,
+    time="as_of",
     rules=(
         Rule(
             "applied_is_one_of_two",
@@ -158,6 +164,7 @@ THRESHOLD_COMPARISON = Contract(
     "signals/threshold_comparison",
     table(
         {
+            **_MADE,
             "side": column(TEXT, "which thresholds", one_of=SIDES_COMPARED),
             "version": column(TEXT, "their content version"),
             "trades": count("trades of the second period that all four gates keep", "trades"),
@@ -168,14 +175,15 @@ THRESHOLD_COMPARISON = Contract(
             "rejected_mean_pnl_bps": number("mean result of those", "bps"),
         }
     ),
-    ("side",),
-    time=None,
+    ("as_of", "side"),
+    time="as_of",
 )
 
 GATE_REPORT = Contract(
     "signals/gate_report",
     table(
         {
+            **_MADE,
             "gate": column(TEXT, "gate, any of them, or the accepted ones", one_of=(*GATES, ANY, NONE)),
             "signals": count("signals it rejected", "signals"),
             "share": number("their share of all signals", "0 .. 1", low=0.0, high=1.0),
@@ -190,8 +198,8 @@ GATE_REPORT = Contract(
             "alone_mean_pnl_bps": number("mean result of those no other gate rejected", "bps"),
         }
     ),
-    ("gate",),
-    time=None,
+    ("as_of", "gate"),
+    time="as_of",
     rules=(
         Rule(
             "intervals_hold", "no lower bound above the upper", lambda frame: _bounds_hold(frame, "low_bps", "high_bps")
@@ -211,18 +219,19 @@ COST_TABLE = Contract(
             "source": column(TEXT, "measured, or the constant", one_of=("measured", "constant")),
             "holding_hours": column(FLOAT, "mean holding of all closed trades", "h", above=0.0),
             "fallback_bps": column(FLOAT, "the constant", "bps", above=0.0),
-            **_AS_OF,
+            **_MADE,
             **_VERSION,
         }
     ),
     ("as_of", "coin"),
-    time=None,
+    time="as_of",
 )
 
 COST_REPORT = Contract(
     "signals/cost_report",
     table(
         {
+            **_MADE,
             "coin": column(TEXT, f"coin, or {ALL}"),
             "trades": count("closed trades", "trades"),
             "mean_expected_bps": number("mean expected cost", "bps"),
@@ -237,14 +246,15 @@ COST_REPORT = Contract(
             "spread_known": number("share whose spreads come from books", "0 .. 1"),
         }
     ),
-    ("coin",),
-    time=None,
+    ("as_of", "coin"),
+    time="as_of",
 )
 
 FUNDING_COST_REPORT = Contract(
     "signals/funding_cost_report",
     table(
         {
+            **_MADE,
             "holding": column(TEXT, "time held", one_of=(*BUCKETS, ALL)),
             "trades": count("closed trades", "trades"),
             "mean_bps": number("mean funding paid", "bps"),
@@ -255,14 +265,15 @@ FUNDING_COST_REPORT = Contract(
             "funding_known": number("share of trades whose settlements are all known", "0 .. 1"),
         }
     ),
-    ("holding",),
-    time=None,
+    ("as_of", "holding"),
+    time="as_of",
 )
 
 SIGNAL_PERFORMANCE = Contract(
     "signals/signal_performance",
     table(
         {
+            **_MADE,
             "month": column(DATE, "month of entry"),
             "track": column(TEXT, "accepted trades, or every executed signal", one_of=TRACKS),
             "complete": column(BOOL, "every trade of the month has ended"),
@@ -290,8 +301,26 @@ SIGNAL_PERFORMANCE = Contract(
             "brier_met": column(TEXT, "aim met", one_of=_YES_NO),
         }
     ),
-    ("month", "track"),
-    time=None,
+    ("as_of", "month", "track"),
+    time="as_of",
+)
+
+LEARNING_ROUNDS = Contract(
+    "signals/learning_rounds",
+    table(
+        {
+            "as_of": column(DATE, "when the round was held, naive UTC midnight; its tables judge the signals after it"),
+            "reason": column(TEXT, "what made it due", one_of=REASONS),
+            "results": count("ended trades of signals since the round before, one at a time for each coin"),
+            "trades": count("signals executed on paper so far", "trades"),
+            "calibration_version": column(TEXT, "calibration table it put in force"),
+            "cost_version": column(TEXT, "cost table it put in force"),
+            "threshold_version": column(TEXT, "thresholds in force after it"),
+            "inputs": column(TEXT, "hash of everything it was made from"),
+        }
+    ),
+    ("as_of",),
+    time="as_of",
 )
 
 REPORTS = (

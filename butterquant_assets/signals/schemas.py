@@ -193,3 +193,70 @@ PAPER_TRADES = Contract(
         Rule("times_in_order", "signal, entry, exit and knowledge follow each other", _in_order),
     ),
 )
+
+OPEN_POSITIONS = Contract(
+    "signals/open_positions",
+    table(
+        {
+            "day": column(DATE, "UTC day"),
+            "coin": column(TEXT, "coin as the source names it"),
+            "signal_id": column(TEXT, "signal whose accepted paper trade holds the coin when the day begins"),
+            "entry_at": column(DATE, "when the trade began"),
+            "free_at": column(DATE, "when it ended; missing while it is open", nullable=True),
+        }
+    ),
+    ("day", "coin"),
+    time="day",
+)
+
+RECORDED = Contract(
+    "signals/recorded",
+    table(
+        {
+            "day": column(DATE, "UTC day of the signals"),
+            "signals": count("signals in the warehouse", "signals"),
+            "trades": count("executions and results in the warehouse", "trades"),
+            "signals_removed": count("signals recorded before that are no longer there", "signals"),
+            "trades_removed": count("trades recorded before that are no longer there", "trades"),
+        }
+    ),
+    ("day",),
+    time="day",
+)
+
+BOOK_COSTS = Contract(
+    "signals/book_costs",
+    table(
+        {
+            "hour": column(DATE, "hour at whose open the costs hold"),
+            "coin": column(TEXT, "coin as the source names it"),
+            "half_spread_bps": column(FLOAT, "half the distance of the best prices", "bps", low=0.0),
+            "slippage_bps": number("fill beyond the best price, walking the book, mean of both sides", "bps", low=0.0),
+        }
+    ),
+    KEYS,
+    time="hour",
+    rules=(_HOURS,),
+)
+
+FACTORS = Contract(
+    "signals/factors",
+    table(
+        {
+            "hour": column(DATE, "open of the closed bar"),
+            "coin": column(TEXT, "coin as the source names it"),
+            **{name: number(f"factor {name}", "points", low=-100.0, high=100.0) for name in "TMCVOBF"},
+            "I": number("independence of the leader", "points", low=0.0, high=100.0),
+            "market_regime": number(".7 T of the leader + .3 T of the second", "points", low=-100.0, high=100.0),
+            "flags": column(TEXT, "words on what stands in for what, separated by commas"),
+            "close": number("close of the bar; missing where it is not to be believed", "USD", above=0.0),
+            "atr14": number("average true range of 14 bars", "USD", low=0.0),
+            "closed_bars": count("closed bars among the last 888 hours", "bars"),
+            "defect": column(BOOL, "one of the last 336 hours is defective or lacks its bar"),
+            "funding_8h": number("funding a long pays per 8 h, as last settled", "ratio"),
+        }
+    ),
+    KEYS,
+    time="hour",
+    rules=(_HOURS,),
+)

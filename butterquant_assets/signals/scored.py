@@ -14,7 +14,7 @@ from butterquant_assets.signals.calibration_ladder import CalibrationTable
 from butterquant_assets.signals.costs import CostTable, expected_funding_bps
 from butterquant_assets.signals.gates import LONG, SHORT, Thresholds, judge
 from butterquant_assets.signals.schemas import SCORED_SIGNALS
-from butterquant_assets.signals.versions import require_columns, require_made_before
+from butterquant_assets.signals.versions import require_columns, require_made_before, typed
 from butterquant_assets.signals.weights import WEIGHTS, score
 
 FACTORS = ("T", "M", "C", "V", "O", "B", "F", "I", "market_regime")
@@ -152,5 +152,4 @@ def _directed(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _arranged(scored: pd.DataFrame) -> pd.DataFrame:
-    typed = scored.astype({"closed_bars": "int64", "defect": "bool"})
-    return SCORED_SIGNALS.arrange(typed)
+    return SCORED_SIGNALS.arrange(typed(scored, {"closed_bars": "int64", "defect": "bool"}))

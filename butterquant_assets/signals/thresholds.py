@@ -16,7 +16,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.signals.gates import DATA, EV, FUND, GATES, MARKET, Thresholds, gate_values, passes
-from butterquant_assets.signals.versions import HOUR, require_columns, require_known
+from butterquant_assets.signals.versions import HOUR, picked, require_known, typed
 from butterquant_assets.signals.weekly import gain_bounds, week_codes, weekly_sums
 
 Floats = npt.NDArray[np.float64]
@@ -62,8 +62,6 @@ class Search:
         each period needs, so that its spread says something
     level
         one-sided, of the bounds in either period
-    regime
-        how far the market must lean to count as adverse, points
     timeout_hours
         longest holding: signals of the last hours of the first period are left out, whatever became of them
     """
@@ -72,7 +70,6 @@ class Search:
     choose_days: int = 168
     minimum_weeks: int = 6
     level: float = 0.95
-    regime: float = 30.0
     timeout_hours: float = 72.0
 
     def __post_init__(self) -> None:
@@ -117,7 +114,7 @@ class ThresholdChoice:
         texts = dict.fromkeys(("gate", "reason", "version"), "str")
         stamps = dict.fromkeys(("since", "as_of"), "datetime64[us]")
         frame = self.decisions.assign(**facts).sort_values(["as_of", "gate"], kind="stable")
-        return frame.reset_index(drop=True).astype(texts | stamps)
+        return typed(frame.reset_index(drop=True), texts | stamps)
 
 
 def thresholds_of(frame: pd.DataFrame) -> Thresholds:
@@ -149,7 +146,7 @@ def choose_thresholds(
     trades
         columns of `schemas.PAPER_TRADES`, executed as of `as_of` or earlier, all tracks
     current
-        thresholds in force
+        thresholds in force; how far the market must lean to count as adverse is theirs and is not looked for
     as_of
         naive UTC
     seed
@@ -178,13 +175,16 @@ def choose_thresholds(
     """
     rules = search or Search()
     columns = ("status", "known_at", "entry_at", "exit_at", "pnl_bps", "gate_data", "defect", "side", "closed_bars")
-    require_columns(trades, (*columns, "f_directional", "I", "market_regime", "ev_bps", "stop_bps"), "trades")
+    trades = picked(trades, (*columns, "f_directional", "I", "market_regime", "ev_bps", "stop_bps"), "trades")
     filled = trades[trades["status"].isin(["closed", "open"])]
     require_known(filled["known_at"], as_of, "trades")
     periods = _periods(filled, as_of, rules)
     scans, decisions, chosen = [], [], current
+    # Of the data gate all without a defect are looked at, of the others those it let pass.
+    whole = {name: rows[~rows["defect"]] for name, rows in periods.items()}
+    passed = {name: rows[rows["gate_data"]] for name, rows in periods.items()}
     for place, gate in enumerate(GATES):
-        scan, decision = _search_gate(gate, periods, current, rules, seed + place)
+        scan, decision = _search_gate(gate, whole if gate == DATA else passed, current, rules, seed + place)
         scans.append(scan)
         decisions.append(decision)
         if decision["changed"]:
@@ -195,9 +195,7 @@ def choose_thresholds(
     for decision in decisions:
         proposed = proposed.changed(decision["gate"], decision["proposed"])
     sides = {"in_force": current, "proposed": proposed, "applied": chosen}
-    comparison = pd.DataFrame(
-        [{"side": name} | _outcome(periods[CONFIRMED], rules.regime, side) for name, side in sides.items()]
-    )
+    comparison = pd.DataFrame([{"side": name} | _outcome(periods[CONFIRMED], side) for name, side in sides.items()])
     return ThresholdChoice(chosen, pd.DataFrame(decisions), pd.concat(scans, ignore_index=True), comparison)
 
 
@@ -241,34 +239,31 @@ def _periods(filled: pd.DataFrame, as_of: pd.Timestamp, rules: Search) -> dict[s
     }
 
 
-def _population(gate: str, rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[~rows["defect"]] if gate == DATA else rows[rows["gate_data"]]
-
-
 def _search_gate(
     gate: str, periods: dict[str, pd.DataFrame], current: Thresholds, rules: Search, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scan of one gate in both periods, and the decision on it."""
     in_force = current.value(gate)
+    periods = {name: rows.assign(_judged=gate_values(rows, current.regime)[gate]) for name, rows in periods.items()}
     grid = sorted({*GRIDS[gate], in_force})
-    first = _scan(gate, CHOSEN, _population(gate, periods[CHOSEN]), grid, in_force, rules, seed)
+    first = _scan(gate, CHOSEN, periods[CHOSEN], grid, in_force, rules, seed)
     proposed, reason = _proposal(first, in_force, rules)
     # One threshold is confirmed, so its bound need not pay for the others.
-    second = _scan(gate, CONFIRMED, _population(gate, periods[CONFIRMED]), [in_force, proposed], in_force, rules, seed)
+    second = _scan(gate, CONFIRMED, periods[CONFIRMED], [in_force, proposed], in_force, rules, seed)
     applied = in_force
     if not reason:
         applied, reason = _confirmation(second, proposed, in_force, rules)
     scan = pd.concat([first, second], ignore_index=True)
     scan["chosen"] = scan["threshold"] == proposed
     decision = {"gate": gate, "in_force": in_force, "proposed": proposed, "applied": applied}
-    return scan[list(SCAN_TYPES)].astype(SCAN_TYPES), decision | {"changed": applied != in_force, "reason": reason}
+    return typed(scan[list(SCAN_TYPES)], SCAN_TYPES), decision | {"changed": applied != in_force, "reason": reason}
 
 
 def _scan(
     gate: str, period: str, rows: pd.DataFrame, grid: list[float], in_force: float, rules: Search, seed: int
 ) -> pd.DataFrame:
     grid = sorted(set(grid))
-    values, pnl = gate_values(rows, rules.regime)[gate], rows["pnl_bps"].to_numpy(dtype=np.float64)
+    values, pnl = (rows[name].to_numpy(dtype=np.float64) for name in ("_judged", "pnl_bps"))
     ev = rows["ev_bps"].to_numpy(dtype=np.float64)
     weeks, count = week_codes(rows["entry_at"])
     kept = {threshold: passes(gate, values, threshold) for threshold in grid}
@@ -336,9 +331,9 @@ def _confirmation(scan: pd.DataFrame, proposed: float, in_force: float, rules: S
     return proposed, f"{proposed:g} replaces {in_force:g}: it gained {gained}, after being chosen before it"
 
 
-def _outcome(rows: pd.DataFrame, regime: float, thresholds: Thresholds) -> dict[str, Any]:
+def _outcome(rows: pd.DataFrame, thresholds: Thresholds) -> dict[str, Any]:
     """What one set of thresholds would have kept of some trades, on all four gates."""
-    values = gate_values(rows, regime)
+    values = gate_values(rows, thresholds.regime)
     usable = np.asarray(rows["stop_bps"] > 0) & ~rows["defect"].to_numpy(dtype=np.bool_)
     kept = usable & np.all([passes(gate, values[gate], thresholds.value(gate)) for gate in GATES], axis=0)
     pnl = rows["pnl_bps"].to_numpy(dtype=np.float64)

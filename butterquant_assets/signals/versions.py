@@ -1,7 +1,7 @@
 """Names for what judged a signal: content versions, and which table was in force at an hour.
 
-What belongs here: hashing of plain values and small tables, and the rule that nothing is judged by a table made later.
-What does not: where versions are stored.
+What belongs here: hashing of plain values and small tables, the rule that nothing is judged by a table made later, and
+what every step does with its frames. What does not: where versions are stored.
 """
 
 from __future__ import annotations
@@ -45,6 +45,18 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> N
     missing = [name for name in columns if name not in frame]
     if missing:
         raise DataError(f"{what} lack the columns {', '.join(missing)}; they have {', '.join(map(str, frame.columns))}")
+
+
+def picked(frame: pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Only these columns: the fewer there are, the less it costs to choose rows. A DataError names the missing ones."""
+    require_columns(frame, columns, what)
+    return frame[list(columns)]
+
+
+def typed(frame: pd.DataFrame, types: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame with these types by column. Only what has another type is converted: `astype` rebuilds all columns."""
+    wrong = {name: frame[name].astype(kind) for name, kind in types.items() if frame[name].dtype != kind}
+    return frame.assign(**wrong) if wrong else frame
 
 
 def require_known(known_at: pd.Series, as_of: pd.Timestamp, what: str) -> None:

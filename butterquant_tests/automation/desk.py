@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from butterquant_assets.automation.jobs import REFRESH, refresh_job
+from butterquant_assets.automation.jobs import build_refresh_job, refresh_name
 from butterquant_assets.automation.sensors import FULL_LOOK_SECONDS, build_freshness_sensor
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets, build_checks
 from butterquant_assets.orchestration.house import House
@@ -38,7 +38,7 @@ class Desk:
         return dg.Definitions(
             assets=build_assets(self.house),
             asset_checks=build_checks(self.house),
-            jobs=[refresh_job],
+            jobs=[build_refresh_job(self.house)],
             sensors=[self.sensor],
             resources={IO_MANAGER_KEY: LakeIOManager(self.house.lake)},
         )
@@ -54,7 +54,7 @@ class Desk:
 
     def execute(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """The run that was asked for."""
-        job = self.definitions().resolve_job_def(REFRESH)
+        job = self.definitions().resolve_job_def(refresh_name(self.house))
         return job.execute_in_process(
             instance=self.instance,
             tags=request.tags,

@@ -16,6 +16,7 @@ from butterquant_assets.foundation.registry_events import ModelEvent
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.monitoring.alert_config import AlertConfig
 from butterquant_assets.monitoring.channels import Courier, open_channels
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.house import House
 from butterquant_tests.automation.watched import RAW, Site
 from butterquant_tests.foundation.test_registry import AGAINST, FOR, NAME, A, B, publish
@@ -242,6 +243,31 @@ def test_a_new_event_log_that_counts_from_the_beginning_is_read_from_there(watch
         assert watchman.tick(minutes=1) == []
 
 
+def test_what_is_left_of_a_pruned_event_log_is_not_told_again(watchman: Watchman, tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        site = watchman.site
+        site.instance = instance
+
+        def told(**passed: float) -> list[str]:
+            return [title for title in watchman.tick(**passed) if "failed run" in title]
+
+        assert told() == []
+        site.source.broken = "no answer"
+        site.source.values["2018-02"] = 2
+        failed = [site.refresh(cause=f"cause {n}") for n in range(3)]
+        assert len(told(minutes=1)) == 3
+        instance.delete_run(failed[-1].run_id)  # the newest goes first; two older ones are left
+        assert told(hours=25) == []
+        later = site.refresh(cause="another")
+        assert told(minutes=1) == [f"[ERROR] failed run: refresh {later.run_id[:8]}"]
+        instance.delete_run(later.run_id)
+        for run in failed[:2]:
+            instance.delete_run(run.run_id)  # none is left
+        assert told(hours=25) == []
+        site.refresh(cause="last")
+        assert len(told(minutes=1)) == 1
+
+
 def test_what_the_registry_decides_is_told(watchman: Watchman) -> None:
     settings = watchman.site.house.settings
     store = ModelStore(settings.models_location)
@@ -258,5 +284,10 @@ def test_what_the_registry_decides_is_told(watchman: Watchman) -> None:
 
 
 def test_a_home_without_models_has_no_history(tmp_path: Path) -> None:
-    house = House(HomeSettings(home=tmp_path), {"market_start": "2018-01", "market_end": "2018-01"}, [], lambda: None)  # type: ignore[arg-type,return-value]
+    house = House(
+        HomeSettings(home=tmp_path),
+        MonthAxes(dict.fromkeys(("market_start", "market_end"), "2018-01")),
+        [],
+        lambda: None,
+    )  # type: ignore[arg-type,return-value]
     assert registry_histories(house) == {}

@@ -16,6 +16,7 @@ from butterquant_assets.foundation.freshness import State
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.market import assets as market_assets
 from butterquant_assets.market.sources.base import open_source
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.house import House
 from butterquant_tests.automation.desk import Desk
 
@@ -62,10 +63,11 @@ def house(tmp_path: Path, data: Path) -> House:
     settings.home.mkdir()
     return House(
         settings,
-        {**span, "grows_to": None},
+        MonthAxes({**span, "grows_to": None}),
         ASSETS,
         lambda: open_source("files", data_dir=data),
         clock=lambda: datetime(2018, 4, 20, tzinfo=UTC),
+        landing=data,
     )
 
 
@@ -101,13 +103,13 @@ def test_a_file_that_landed_is_sensed_within_half_a_minute(built: Desk, data: Pa
 
 def test_a_month_that_appears_at_the_source_joins_the_home(built: Desk, data: Path) -> None:
     house = built.house
-    assert house.months("analysis")[-1] == "2018-02"
+    assert house.keys("analysis")[-1] == "2018-02"
     land(data, "2018-03")
     assert built.tick() == []
     (request,) = built.tick(after=INTERVAL)
     assert request.tags["dagster/asset_partition_range_end"] == "2018-03"
     assert built.execute(request).success
-    assert house.months("market") == house.months("analysis") == ("2018-01", "2018-02", "2018-03")
+    assert house.keys("market") == house.keys("analysis") == ("2018-01", "2018-02", "2018-03")
     assert rows(house, "2018-03") == 2 * len(sessions_in_months(["2018-03"]))
     assert built.tick() == []
 
@@ -122,7 +124,7 @@ def test_a_month_once_taken_in_stays_when_the_source_loses_it_and_is_told(built:
     built.tick()
     built.execute(built.tick(after=INTERVAL)[0])
     # The span was not cut back, so the loss is seen: the month is judged, not forgotten.
-    assert built.house.months("market")[-1] == "2018-03"
+    assert built.house.keys("market")[-1] == "2018-03"
     state = built.house.freshness().judge(BARS, "2018-03").state
     assert state is State.QUARANTINED or rows(built.house, "2018-03") < good
 
@@ -137,14 +139,14 @@ def test_a_month_that_has_not_begun_is_not_believed(built: Desk, data: Path) -> 
 def test_a_home_with_a_last_month_gains_only_what_its_labels_need(house: House, data: Path) -> None:
     bound = House(
         house.settings,
-        {**house.binding, "grows_to": "2018-03"},
+        MonthAxes({**house.binding, "grows_to": "2018-03"}),
         ASSETS,
         lambda: open_source("files", data_dir=data),
     )
     land(data, "2018-03", "2018-04")
     bound.freshness()
-    assert bound.months("analysis")[-1] == "2018-02"
-    assert bound.months("market")[-1] == "2018-03"
+    assert bound.keys("analysis")[-1] == "2018-02"
+    assert bound.keys("market")[-1] == "2018-03"
     assert bound.partition_span() == ("2018-01", "2018-03")
 
 

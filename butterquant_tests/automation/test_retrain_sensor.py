@@ -195,7 +195,7 @@ def test_a_month_retrains_everything(team: Team) -> None:
 def test_changed_code_is_a_reason_of_its_own_and_acts_once(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     assert code_conditions(team.house) == ()
     changed = tuple(
-        (axis, vars(node) and type(node)(node.name, node.months, node.reads, "edited code", node.config))
+        (axis, vars(node) and type(node)(node.name, node.keys, node.reads, "edited code", node.config))
         if node.name == "toy/model"
         else (axis, node)
         for axis, node in team.house._nodes

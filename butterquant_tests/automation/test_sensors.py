@@ -92,6 +92,23 @@ def test_while_a_run_is_under_way_no_other_is_requested(desk: Desk) -> None:
         assert desk.tick() == []
 
 
+@pytest.mark.parametrize(("job", "holds"), [("collect_crypto", False), ("refresh_crypto", True), ("refresh", True)])
+def test_the_houses_take_turns_and_a_poll_of_a_collector_holds_nobody_back(
+    tmp_path: Path, source: ToySource, job: str, holds: bool
+) -> None:
+    def build(of: House, desk: Desk) -> dg.SensorDefinition:
+        return build_freshness_sensor(of, beside=["collect_crypto"], clock=lambda: desk.now)
+
+    desk = Desk(toy_house(tmp_path, source), dg.DagsterInstance.ephemeral(), build=build)
+
+    @dg.job(name=job)
+    def other() -> None: ...
+
+    desk.instance.create_run_for_job(job_def=other, status=dg.DagsterRunStatus.STARTED)
+    assert bool(desk.tick()) != holds
+    assert ("is under way" in desk.said) == holds
+
+
 def test_a_run_whose_process_died_is_marked_failed_and_holds_nothing_back(desk: Desk) -> None:
     with dg.instance_for_test() as instance:
         desk.instance = instance

@@ -12,6 +12,7 @@ from butterquant_assets.foundation import errors
 from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.freshness import Window
 from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import LakeAsset, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 
@@ -32,7 +33,7 @@ class ToySource:
     def span(self) -> tuple[str, str]:
         return MONTHS[0], MONTHS[-1]
 
-    def months_held(self, dataset: str) -> tuple[str, ...]:
+    def keys_held(self, dataset: str) -> tuple[str, ...]:
         return MONTHS
 
     def fingerprints(self, dataset: str, months: Sequence[str]) -> dict[str, str]:
@@ -46,31 +47,31 @@ class ToySource:
         return {}
 
 
-@lake_asset(contract("toy/raw"), reads=[Window("source:raw")], code=[errors], months="market")
+@lake_asset(contract("toy/raw"), reads=[Window("source:raw")], code=[errors], axis="market")
 def raw(work: Work) -> pd.DataFrame:
     """Rows as delivered."""
-    return work.house.source.fetch("raw", work.months)
+    return work.house.source.fetch("raw", work.keys)
 
 
-@lake_asset(contract("toy/total", None), reads=[Window("toy/raw")], code=[errors], months=None)
+@lake_asset(contract("toy/total", None), reads=[Window("toy/raw")], code=[errors], axis=None)
 def total(work: Work) -> pd.DataFrame:
     """All rows."""
     return work.read("toy/raw")
 
 
-@lake_asset(contract("toy/model", None), reads=[Window("toy/total")], code=[errors], months=None, pool="training")
+@lake_asset(contract("toy/model", None), reads=[Window("toy/total")], code=[errors], axis=None, pool="training")
 def model(work: Work) -> pd.DataFrame:
     """Learns all rows by heart."""
     return work.read("toy/total")
 
 
-@lake_asset(contract("toy/quick", None), reads=[Window("toy/total")], code=[errors], months=None, pool="training")
+@lake_asset(contract("toy/quick", None), reads=[Window("toy/total")], code=[errors], axis=None, pool="training")
 def quick(work: Work) -> pd.DataFrame:
     """Learns them too, cheaply."""
     return work.read("toy/total")
 
 
-@lake_asset(contract("toy/export", None), reads=[Window("toy/model"), Window("toy/total")], code=[errors], months=None)
+@lake_asset(contract("toy/export", None), reads=[Window("toy/model"), Window("toy/total")], code=[errors], axis=None)
 def export(work: Work) -> pd.DataFrame:
     """The model, compared on the rows it learnt from: both must be of the same day."""
     learnt, rows = work.read("toy/model"), work.read("toy/total")
@@ -79,7 +80,7 @@ def export(work: Work) -> pd.DataFrame:
     return rows
 
 
-@lake_asset(contract("toy/decision", None), reads=[Window("toy/model"), Window("toy/raw")], code=[errors], months=None)
+@lake_asset(contract("toy/decision", None), reads=[Window("toy/model"), Window("toy/raw")], code=[errors], axis=None)
 def decision(work: Work) -> pd.DataFrame:
     """What the model says."""
     return work.read("toy/model")
@@ -87,4 +88,4 @@ def decision(work: Work) -> pd.DataFrame:
 
 def toy_house(home: Path, source: ToySource, declarations: Sequence[LakeAsset] = (raw, total)) -> House:
     binding = {"start": MONTHS[0], "end": MONTHS[-1], "market_start": MONTHS[0], "market_end": MONTHS[-1]}
-    return House(HomeSettings(home=home), binding, list(declarations), lambda: source)
+    return House(HomeSettings(home=home), MonthAxes(binding), list(declarations), lambda: source)

@@ -18,6 +18,7 @@ from butterquant_assets.foundation.freshness import Window
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.monitoring.failure_assets import build_failed_partitions
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Result, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.io_manager import LakeIOManager
@@ -44,7 +45,7 @@ class ToySource:
             raise errors.SourceError(self.unreadable)
         return {month: str(self.values[month]) for month in months}
 
-    def months_held(self, dataset: str) -> Sequence[str]:
+    def keys_held(self, dataset: str) -> Sequence[str]:
         return MONTHS
 
     def fetch(self, dataset: str, months: Sequence[str]) -> pd.DataFrame:
@@ -57,19 +58,19 @@ class ToySource:
         return {}
 
 
-@lake_asset(contract(RAW), reads=[Window("source:raw")], code=[errors], months="market")
+@lake_asset(contract(RAW), reads=[Window("source:raw")], code=[errors], axis="market")
 def raw(work: Work) -> pd.DataFrame:
     """Rows as delivered."""
-    return work.house.source.fetch("raw", work.months)
+    return work.house.source.fetch("raw", work.keys)
 
 
-@lake_asset(contract(TOTAL, None), reads=[Window(RAW)], code=[errors], months=None)
+@lake_asset(contract(TOTAL, None), reads=[Window(RAW)], code=[errors], axis=None)
 def total(work: Work) -> pd.DataFrame:
     """All rows."""
     return work.read(RAW)
 
 
-@lake_asset(contract(WATCH), reads=[Window(RAW)], code=[errors], months="market")
+@lake_asset(contract(WATCH), reads=[Window(RAW)], code=[errors], axis="market")
 def watch(work: Work) -> Result:
     """Rows, and an alarm where a value exceeds 10."""
     rows = work.read(RAW)
@@ -83,7 +84,7 @@ def watch(work: Work) -> Result:
 
 def toy_house(home: Path, source: ToySource) -> House:
     binding = {"start": MONTHS[0], "end": MONTHS[-1], "market_start": MONTHS[0], "market_end": MONTHS[-1]}
-    return House(HomeSettings(home=home), binding, [raw, total, watch], lambda: source)
+    return House(HomeSettings(home=home), MonthAxes(binding), [raw, total, watch], lambda: source)
 
 
 class Site:

@@ -324,3 +324,9 @@ def test_the_verdict_is_the_plain_difference_of_mean_log_losses_over_the_tested_
     assert (found.rows, found.episodes) == (tested.sum(), rows.loc[tested, "episode"].nunique())
     assert f"{losses['model']:.3f} nats" in found.sentence
     assert row_log_loss(predictions["model"][tested], y).mean() == pytest.approx(losses["model"])
+
+
+def test_trades_entered_in_one_quarter_share_their_outcome() -> None:
+    sessions = pd.Series(pd.to_datetime(["2015-12-31", "2016-01-04", "2016-03-31", "2016-04-01"]))
+    blocks = evaluation.outcome_blocks(sessions)
+    assert (np.diff(blocks) == [1, 0, 1]).all()

@@ -25,6 +25,7 @@ from butterquant_assets.foundation.freshness import Window, plan
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.market import assets as market_assets
 from butterquant_assets.market.sources.base import open_source
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import rebuild
@@ -77,7 +78,7 @@ class Corrected:
     decision_schemas.TRADE_DECISIONS,
     reads=[Window(decision_assets.SCAN)],
     code=[decisions],
-    months="scan",
+    axis="scan",
 )
 def trade_decisions(work: Work) -> pd.DataFrame:
     """Decisions of a model that rolls dice."""
@@ -88,7 +89,7 @@ def trade_decisions(work: Work) -> pd.DataFrame:
 
 WANTED = (
     *(asset for asset in market_assets.ASSETS if asset.names[0] in (assets.BARS, assets.VIX, assets.IMPLIED)),
-    *(asset for asset in assets.ASSETS if asset.months or asset.names[0] in (assets.SAMPLES, assets.TRAINING)),
+    *(asset for asset in assets.ASSETS if asset.axis or asset.names[0] in (assets.SAMPLES, assets.TRAINING)),
     *feedback_assets.ASSETS,
     decision_assets.daily_scan,
     decision_assets.scan_outcomes,
@@ -98,7 +99,7 @@ WANTED = (
 
 def house_of(home: Path, source: Any, feedback: FeedbackConfig | None = None) -> House:
     settings = Settings(home=home, feedback=feedback or FeedbackConfig())
-    return House(settings, BINDING, WANTED, lambda: source, {"scan": 2})
+    return House(settings, MonthAxes(BINDING, {"scan": 2}), WANTED, lambda: source)
 
 
 def refresh(house: House) -> dict[str, int]:
@@ -113,8 +114,8 @@ def refresh(house: House) -> dict[str, int]:
 
 
 def read(house: House, name: str) -> pd.DataFrame:
-    months = house.declaration(name).months
-    return house.lake.read(name, None if months is None else house.months(months))
+    months = house.declaration(name).axis
+    return house.lake.read(name, None if months is None else house.keys(months))
 
 
 @pytest.fixture(scope="module")

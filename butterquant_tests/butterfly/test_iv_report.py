@@ -71,7 +71,7 @@ def test_the_same_tables_give_the_same_report_and_pictures() -> None:
 @pytest.mark.slow
 def test_on_real_data_the_fitted_level_beats_every_other_and_the_plots_stay_small() -> None:
     source = open_source("files", data_dir=data_dir())
-    chains = source.fetch("option_chains", source.months_held("option_chains")).rows
+    chains = source.fetch("option_chains", source.keys_held("option_chains")).rows
     found = iv_report.build(fitting_rows(), judged_rows(), chains, 0.04)
     level = found.table[
         (found.table["comparison"] == "level")

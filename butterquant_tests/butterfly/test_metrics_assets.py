@@ -14,6 +14,7 @@ from butterquant_assets.butterfly import metrics_assets, stored_models
 from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Result, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import Rebuilt, rebuild
@@ -31,20 +32,20 @@ def any_table(name: str, columns: Iterable[str], keys: tuple[str, ...], time: st
 @lake_asset(
     any_table("daily_scan", SCANNED["rows"].columns, ("session", "ticker")),
     code=[],
-    months="scan",
+    axis="scan",
     config=lambda settings: FACTS["version"],
 )
 def daily_scan(work: Work) -> pd.DataFrame:
     """The scan, as it is held above."""
     rows = SCANNED["rows"]
-    return rows[rows["session"].dt.strftime("%Y-%m").isin(work.months)]
+    return rows[rows["session"].dt.strftime("%Y-%m").isin(work.keys)]
 
 
 @lake_asset(
     any_table("success_model", ["x"], ("x",), None),
     any_table("success_in_service", ["x"], ("x",), None),
     code=[],
-    months=None,
+    axis=None,
 )
 def success(work: Work) -> Result:
     """A model that was trained and judged."""
@@ -69,8 +70,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def built(home: Path, url: str, *, force: bool = False) -> Rebuilt:
     settings = HomeSettings(home=home, warehouse_url=url)
     declarations = [daily_scan, success, *metrics_assets.ASSETS]
-    house = House(settings, BINDING, declarations, lambda: None, {"scan": 2})  # type: ignore[arg-type,return-value]
-    done = [rebuild(house, d, house.months("scan") if d.months else (None,), force=force) for d in house.declarations]
+    house = House(settings, MonthAxes(BINDING, {"scan": 2}), declarations, lambda: None)  # type: ignore[arg-type,return-value]
+    done = [rebuild(house, d, house.keys("scan") if d.axis else (None,), force=force) for d in house.declarations]
     return done[-1]
 
 

@@ -29,6 +29,7 @@ from butterquant_assets.learning.boosters import LightgbmSettings
 from butterquant_assets.learning.onnx_export import open_session, run_session
 from butterquant_assets.market import assets as market_assets
 from butterquant_assets.market.sources.base import open_source
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import KEPT, REBUILT, Rebuilt, rebuild
 
@@ -83,21 +84,21 @@ class Corrected:
 
 def house_of(home: Path, source: Any, config: ShortTermConfig = TINY) -> House:
     declarations = [*market_assets.ASSETS, *assets.ASSETS, *short_term_assets.ASSETS]
-    return House(Settings(home=home, short_term=config), BINDING, declarations, lambda: source)
+    return House(Settings(home=home, short_term=config), MonthAxes(BINDING), declarations, lambda: source)
 
 
 def made(house: House, names: Sequence[str]) -> dict[str, Rebuilt]:
     done = {}
     for name in names:
         declaration = house.declaration(name)
-        keys = house.months(declaration.months) if declaration.months else (None,)
+        keys = house.keys(declaration.axis) if declaration.axis else (None,)
         done[name] = rebuild(house, declaration, keys)
     return done
 
 
 def table(house: House, name: str) -> pd.DataFrame:
-    months = house.declaration(name).months
-    return house.lake.read(name, None if months is None else list(house.months(months)))
+    months = house.declaration(name).axis
+    return house.lake.read(name, None if months is None else list(house.keys(months)))
 
 
 def facts(house: House, name: str) -> Mapping[str, Any]:

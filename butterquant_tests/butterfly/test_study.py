@@ -30,6 +30,7 @@ from butterquant_assets.foundation.study_store import open_journal
 from butterquant_assets.learning.boosters import LightgbmSettings
 from butterquant_assets.learning.members import MemberNetworkSettings, MemberSettings
 from butterquant_assets.learning.tuning_objective import FoldData, Part, member_objective, with_parameters
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import LakeAsset, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import KEPT, REBUILT, Done, rebuild
@@ -365,7 +366,7 @@ def source(name: str, frame: Callable[[], pd.DataFrame]) -> LakeAsset:
     def compute(work: Work) -> pd.DataFrame:
         return frame()
 
-    return lake_asset(contract, code=[source], months=None)(compute)
+    return lake_asset(contract, code=[source], axis=None)(compute)
 
 
 DECLARATIONS = (
@@ -380,7 +381,7 @@ BINDING = {"market_start": "2018-01", "market_end": "2018-01", "start": "2018-01
 
 
 def house_of(home: Path, asked: StudyConfig, config: TrainingConfig = CONFIG) -> House:
-    house = House(Settings(home=home, study=asked, training=config), BINDING, DECLARATIONS, lambda: None)  # type: ignore
+    house = House(Settings(home=home, study=asked, training=config), MonthAxes(BINDING), DECLARATIONS, lambda: None)  # type: ignore
     for declaration in DECLARATIONS[:-1]:
         rebuild(house, declaration, (None,))
     return house

@@ -21,6 +21,7 @@ from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.foundation.registry import Registry
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.learning.onnx_ensemble import check_ensemble_parity, export_ensemble
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import LakeAsset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import KEPT, REBUILT, Done, rebuild
@@ -55,7 +56,9 @@ def house_of(home: Path, config: UpdateConfig = CONFIG) -> House:
     tables = {SCAN: scanned, OUTCOMES: outcomes, update_assets.TRAINING: sample, CHAMPION: champion}
     tables[update_assets.FEEDBACK] = sample.iloc[:0]
     upstream = [given(name, frame) for name, frame in tables.items()]
-    house = House(Settings(home=home, update=config), BINDING, [*upstream, *update_assets.ASSETS], lambda: None)  # type: ignore[arg-type,return-value]
+    house = House(
+        Settings(home=home, update=config), MonthAxes(BINDING), [*upstream, *update_assets.ASSETS], lambda: None
+    )  # type: ignore[arg-type,return-value]
     for declaration in upstream:
         rebuild(house, declaration, [None])
     return house
@@ -88,6 +91,7 @@ def facts(house: House) -> dict[str, Any]:
 
 
 def deciding(house: House) -> list[str]:
+    rebuild(house, house.declaration(IN_SERVICE), [None])
     return house.lake.read(IN_SERVICE).iloc[0].tolist()
 
 
@@ -180,3 +184,18 @@ def test_an_update_whose_full_training_was_lost_says_so(tmp_path: Path) -> None:
     (store.directory(success.NAME, parent) / "ensemble" / "ensemble.json").unlink()
     with pytest.raises(ModelStoreError, match=r"ensemble\.json is missing"):
         made(house)
+
+
+def test_a_role_that_changes_by_hand_changes_what_decides_and_nothing_else(tmp_path: Path) -> None:
+    house = house_of(tmp_path, replace(CONFIG, enabled=False))
+    store, parent = in_service(house, champion=False)
+    made(house)
+    assert deciding(house) == ["", ""]
+    serving = house.declaration(IN_SERVICE)
+    assert rebuild(house, serving, [None]).outcomes[IN_SERVICE][None].action == KEPT
+    with Registry(house.settings.warehouse_location, store) as registry:
+        registry.promote(success.NAME, parent, evidence={}, reason="tried by hand")
+    done = rebuild(house, serving, [None]).outcomes[IN_SERVICE][None]
+    assert (done.action, done.reasons) == (REBUILT, ("source:model_roles changed",))
+    assert deciding(house) == [parent, parent]
+    assert made(house).action == KEPT

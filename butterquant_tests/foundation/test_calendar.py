@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from butterquant_assets.foundation import calendar
@@ -40,3 +41,25 @@ def test_what_is_no_month_is_refused(text: str) -> None:
 def test_dates_before_the_calendar_are_refused() -> None:
     with pytest.raises(ConfigError, match="before the first session known"):
         calendar.session_on_or_before(["1970-01-01"])
+
+
+def test_days_shift_and_range_over_a_leap_day() -> None:
+    assert calendar.shift_key("2024-03-01", -1, "day") == "2024-02-29"
+    assert calendar.key_range("2024-02-28", "2024-03-01", "day") == ["2024-02-28", "2024-02-29", "2024-03-01"]
+    assert calendar.key_range("2024-03-01", "2024-02-28", "day") == []
+
+
+def test_keys_of_times_are_their_month_or_utc_day_and_a_missing_time_is_none() -> None:
+    times = pd.Series(pd.to_datetime(["2024-02-29 23:59:59.999999", None, "2024-03-01"], format="ISO8601")).astype(
+        "datetime64[us]"
+    )
+    assert calendar.key_of(times, "day").tolist() == ["2024-02-29", "NaT", "2024-03-01"]
+    assert calendar.key_of(times, "month").tolist() == ["2024-02", "NaT", "2024-03"]
+    assert calendar.key_of(times[:0], "day").tolist() == []
+
+
+@pytest.mark.parametrize("text", ["2024-02", "2024-02-30", "2024-2-01", "2024-02-01T00", "today", ""])
+def test_what_is_no_day_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a day; write it as YYYY-MM-DD"):
+        calendar.parse_key(text, "day")
+    assert calendar.parse_key("2024-02-29", "day") == "2024-02-29"

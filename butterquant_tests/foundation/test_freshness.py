@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from butterquant_assets.foundation.contracts import Outcome, Verdict
+from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.freshness import Freshness, Held, Key, Node, Snapshot, State, Window, plan
 from butterquant_assets.foundation.lake import Footer
 
@@ -21,22 +26,22 @@ class World:
         for month in MONTHS:
             self.publish("m/bars", month, digests={"A": f"a{month}", "B": f"b{month}"})
         for month in MONTHS[1:]:
-            self.publish("b/analyses", month, groups=("A", "B"))
+            self.publish("b/analyses", month)
         self.publish("b/total", None)
 
     def freshness(self) -> Freshness:
         return Freshness(self.nodes, self.snapshot)
 
-    def publish(self, name: str, key: Key, content: str = "1", groups: tuple[str, ...] | None = None, **extra) -> None:
+    def publish(self, name: str, key: Key, content: str = "1", **extra) -> None:
         node = next(node for node in self.nodes if node.name == name)
-        inputs = self.freshness().inputs(name, key, groups)
+        inputs = self.freshness().inputs(name, key)
         footer = Footer(f"{name}{key}{content}", inputs, node.code, node.config, GOOD, 1, **extra)
         self.snapshot.held.setdefault(name, {})[key] = Held(footer)
 
     def quarantine(self, name: str, key: Key) -> None:
         old = self.snapshot.entry(name, key)
         node = next(node for node in self.nodes if node.name == name)
-        failed = Footer("bad", self.freshness().inputs(name, key, ()), node.code, node.config, BAD, 1)
+        failed = Footer("bad", self.freshness().inputs(name, key), node.code, node.config, BAD, 1)
         self.snapshot.held[name][key] = Held(old.footer, failed)
 
     def states(self, name: str) -> dict[Key, State]:
@@ -48,7 +53,7 @@ def test_a_world_in_which_nothing_changed_is_current() -> None:
     found = plan(World().freshness())
     assert found.nothing_to_do
     assert found.assets() == []
-    assert found.month_range() is None
+    assert found.key_range() is None
 
 
 def test_new_source_data_stales_its_month_and_reaches_its_readers() -> None:
@@ -58,7 +63,7 @@ def test_new_source_data_stales_its_month_and_reaches_its_readers() -> None:
     assert {name: set(keys) for name, keys in found.stale.items() if keys} == {"m/bars": {"2018-02"}}
     assert found.affected["b/analyses"] == {"2018-02", "2018-03"}
     assert found.affected["b/total"] == {None}
-    assert found.month_range() == ("2018-02", "2018-03")
+    assert found.key_range() == ("2018-02", "2018-03")
 
 
 def test_a_corrected_ticker_stales_only_its_own_rows_in_its_own_windows() -> None:
@@ -68,6 +73,81 @@ def test_a_corrected_ticker_stales_only_its_own_rows_in_its_own_windows() -> Non
     assert [j.state for j in judged.values()] == [State.STALE, State.STALE, State.CURRENT]
     assert judged["2018-03"].groups == {"A"}
     assert judged["2018-03"].reasons == ("m/bars changed for A",)
+
+
+def test_a_ticker_that_is_new_to_an_old_month_stales_its_own_rows_there() -> None:
+    world = World()
+    world.publish("m/bars", "2018-02", "2", digests={"A": "a2018-02", "B": "b2018-02", "NEW": "n"})
+    judged = {key: world.freshness().judge("b/analyses", key) for key in MONTHS[1:]}
+    assert [j.state for j in judged.values()] == [State.STALE, State.STALE, State.CURRENT]
+    assert judged["2018-03"].groups == {"NEW"}
+    for month in ("2018-02", "2018-03"):
+        world.publish("b/analyses", month, "2")  # without a row of its own it is recorded all the same
+    assert set(world.states("b/analyses").values()) == {State.CURRENT}
+
+
+def test_a_file_that_recorded_only_groups_with_rows_is_made_again_for_the_others_once() -> None:
+    world = World()
+    footer = world.snapshot.held["b/analyses"]["2018-03"].footer
+    assert footer is not None
+    only_a = {name: content for name, content in footer.inputs.items() if name.endswith("|A")}
+    world.snapshot.held["b/analyses"]["2018-03"] = Held(replace(footer, inputs=only_a))
+    assert world.freshness().judge("b/analyses", "2018-03").groups == {"B"}
+    world.publish("b/analyses", "2018-03")
+    assert world.states("b/analyses")["2018-03"] is State.CURRENT
+
+
+def test_a_ticker_that_is_gone_from_its_inputs_stales_its_rows() -> None:
+    world = World()
+    for month in MONTHS[:2]:
+        world.publish("m/bars", month, "2", digests={"A": f"a{month}"})
+    judged = world.freshness().judge("b/analyses", "2018-02")
+    assert (judged.state, judged.groups) == (State.STALE, {"B"})
+
+
+def test_windows_over_days_count_days() -> None:
+    days = ("2024-02-28", "2024-02-29", "2024-03-01", "2024-03-02")
+    nodes = [
+        Node("m/hours", days, (Window("source:hours"),), "c", "k", "day"),
+        Node("s/factors", days, (Window("m/hours", -2, 0),), "c", "k", "day"),
+        Node("s/trades", days, (Window("m/hours", 0, 1),), "c", "k", "day"),
+    ]
+    freshness = Freshness(nodes, Snapshot())
+    back, ahead = nodes[1].reads[0], nodes[2].reads[0]
+    assert freshness.window_keys(back, "2024-03-01") == days[:3]
+    assert freshness.window_keys(back, "2024-02-28") == days[:1]
+    assert freshness.window_keys(ahead, "2024-02-29") == days[1:3]
+    assert freshness.judge("s/trades", "2024-02-27").reasons == ("outside the days this asset covers",)
+
+
+def test_tables_in_force_are_that_of_the_day_and_the_last_before_it() -> None:
+    days = tuple(f"2024-03-{day:02d}" for day in range(1, 11))
+    reads = (Window("s/tables", by="in_force"),)
+    nodes = [Node("s/tables", None, (), "c", "k"), Node("s/scored", days, reads, "c", "k", "day")]
+    snapshot = Snapshot()
+    held = {"2024-03-03": "x", "2024-03-06": "y"}
+    snapshot.held["s/tables"] = {None: Held(Footer("1", {}, "c", "k", GOOD, 2, digests=held))}
+    freshness = Freshness(nodes, snapshot)
+    in_force = {day: freshness.in_force(reads[0], day) for day in days}
+    assert in_force["2024-03-02"] == ()
+    assert in_force["2024-03-03"] == in_force["2024-03-05"] == ("2024-03-03",)
+    assert in_force["2024-03-06"] == ("2024-03-03", "2024-03-06")
+    assert in_force["2024-03-07"] == in_force["2024-03-10"] == ("2024-03-06",)
+    inputs = {day: freshness.inputs("s/scored", day) for day in days}
+    assert inputs["2024-03-07"] == inputs["2024-03-10"] != inputs["2024-03-05"]
+
+
+def test_two_graphs_are_judged_together_unless_they_share_a_dataset() -> None:
+    first, second = World(), World()
+    second.nodes = [Node("c/bars", ("2024-03-01",), (Window("source:hours"),), "c", "k", "day")]
+    second.snapshot = Snapshot(source={"hours": {"2024-03-01": "v"}})
+    both = Freshness.joined([first.freshness(), second.freshness()])
+    assert set(both.nodes) == {"m/bars", "b/analyses", "b/total", "c/bars"}
+    assert both.judge("c/bars", "2024-03-01").reasons == ("missing",)
+    assert both.judge("b/total", None).state is State.CURRENT
+    second.snapshot.source = {"bars": {}}
+    with pytest.raises(ConfigError, match="same name"):
+        Freshness.joined([first.freshness(), second.freshness()])
 
 
 def test_a_change_of_code_or_configuration_concerns_all_rows_and_says_which() -> None:
@@ -82,7 +162,7 @@ def test_descendants_of_a_rebuilt_partition_stay_current_when_its_content_did_no
     world = World()
     del world.snapshot.held["b/analyses"]["2018-02"]
     assert world.states("b/analyses")["2018-02"] is State.STALE
-    world.publish("b/analyses", "2018-02", groups=("A", "B"))
+    world.publish("b/analyses", "2018-02")
     assert world.states("b/total") == {None: State.CURRENT}
 
 

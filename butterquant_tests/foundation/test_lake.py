@@ -387,3 +387,19 @@ def test_two_writers_of_one_partition_leave_a_whole_file_of_one_of_them(tmp_path
     assert found is not None
     assert content_hash(lake.read("line/table", ["2018-01"])) == found.content
     assert len(lake.files()) == 1
+
+
+def test_a_file_that_another_process_replaced_is_seen_and_one_that_did_not_change_is_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = Lake(tmp_path), Lake(tmp_path)
+    theirs.write("line/table", "2018-01", frame(), footer(frame()))
+    first = ours.footer("line/table", "2018-01")
+    other = frame().assign(close=3.0)
+    theirs.write("line/table", "2018-01", other, footer(other))
+    assert ours.footer("line/table", "2018-01") == footer(other) != first
+    monkeypatch.setattr(Lake, "_read_footer", lambda *_: pytest.fail("parsed again"))
+    assert ours.footer("line/table", "2018-01") == footer(other)
+    monkeypatch.undo()
+    Path(ours.path("line/table", "2018-01")).unlink()
+    assert ours.footer("line/table", "2018-01") is None

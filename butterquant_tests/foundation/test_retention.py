@@ -247,7 +247,7 @@ NODES = [
     Node("m/bars", ("2018-01", "2018-02", "2018-03"), (), "code", "config"),
     Node("b/scan", ("2018-03",), (), "code", "config"),
 ]
-SPAN = ("2018-01", "2018-03")
+SPAN = {"month": ("2018-01", "2018-03")}
 
 
 def put(lake: Lake, asset: str, key: str, *, bad: bool = False, code: str = "code", when: float = OLD) -> None:

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import ValidationError
 
 from butterquant_assets.foundation.errors import ConfigError
-from butterquant_assets.foundation.settings import HomeSettings, bind_home, load_settings, read_binding
+from butterquant_assets.foundation.settings import (
+    HomeSettings,
+    SectionBinding,
+    bind_home,
+    bind_section,
+    load_settings,
+    read_binding,
+    refuse_other_binding,
+)
 
 SPAN = {"start": "2015-01", "end": "2016-12", "market_start": "2012-11", "market_end": "2017-02"}
 
@@ -81,3 +92,63 @@ def test_a_password_in_the_warehouse_url_stays_out_of_error_messages(tmp_path: P
     with pytest.raises(ConfigError) as caught:
         load(home=tmp_path, warehouse_url="postgresql://u:hunter2@h/d", start="bad")
     assert "hunter2" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A section of a line."""
+
+    source: str = "sample"
+    folder: Path | None = None
+    coins: int = 12
+    speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.source == "files") != (self.folder is not None):
+            raise ConfigError(f"desk source {self.source!r} and folder {self.folder} do not go together")
+
+
+class DeskSettings(HomeSettings):
+    """Settings with a section that is bound by a file of its own."""
+
+    desk: Desk = Desk()
+    bound_sections: ClassVar[Mapping[str, SectionBinding]] = {
+        "desk": SectionBinding("desk.json", ("source", "folder", "coins"))
+    }
+
+
+def test_a_bound_section_hands_its_fields_on_and_refuses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_settings(DeskSettings, {"home": tmp_path, "desk": Desk("files", tmp_path, 3, 2.0)}, {})
+    assert bind_section(first, "desk", {"start": "2024-01-01"})["start"] == "2024-01-01"
+    later = load_settings(DeskSettings, {"home": tmp_path}, {})
+    assert later.desk == Desk("files", tmp_path, 3, 1.0)  # speed may change from run to run
+    monkeypatch.setenv("BUTTERQUANT_DESK__SPEED", "4")
+    monkeypatch.setenv("BUTTERQUANT_DESK__FOLDER", str(tmp_path))  # states the folder, and leaves the source out
+    assert load_settings(DeskSettings, {"home": tmp_path}, {}).desk == Desk("files", tmp_path, 3, 4.0)
+    monkeypatch.setenv("BUTTERQUANT_DESK__COINS", "5")
+    with pytest.raises(ConfigError, match=r"bound to desk coins = 3, but 5 was asked for.*use another home"):
+        load_settings(DeskSettings, {"home": tmp_path}, {})
+    with pytest.raises(ConfigError, match="bound to desk coins = 3, but 12"):
+        refuse_other_binding(DeskSettings(home=tmp_path, desk=Desk("files", tmp_path)), "desk")
+
+
+def test_a_section_of_a_home_that_is_not_bound_yet_is_what_is_stated(tmp_path: Path) -> None:
+    assert load_settings(DeskSettings, {"home": tmp_path, "desk": {"coins": 4}}, {}).desk.coins == 4
+    assert read_binding(tmp_path, "desk.json") == {}
+
+
+def test_a_bound_section_refuses_another_source_by_its_name_and_not_for_what_it_would_inherit(tmp_path: Path) -> None:
+    bind_section(load_settings(DeskSettings, {"home": tmp_path, "desk": Desk("files", tmp_path)}, {}), "desk", {})
+    # Together with the folder of the binding, both would be refused for a folder that nobody named.
+    with pytest.raises(ConfigError, match=r"bound to desk source = 'files', but 'sample' was asked for.*another home"):
+        load_settings(DeskSettings, {"home": tmp_path, "desk": {"source": "sample"}}, {})
+
+
+def test_a_bound_section_can_be_switched_off_and_on_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bind_section(load_settings(DeskSettings, {"home": tmp_path, "desk": Desk("files", tmp_path, 3)}, {}), "desk", {})
+    with monkeypatch.context() as patched:
+        patched.setenv("BUTTERQUANT_DESK__SOURCE", "none")
+        assert load_settings(DeskSettings, {"home": tmp_path}).desk == Desk("none")
+    assert load_settings(DeskSettings, {"home": tmp_path}).desk == Desk("files", tmp_path, 3)

@@ -109,3 +109,30 @@ def test_nothing_is_written_when_something_is_wrong(recorder: SignalRecorder, si
         recorder.record_signals(signals.assign(verdict=["unsure", *signals["verdict"].iloc[1:]]))
     assert len(recorder.signals(START, END)) == 0
     assert recorder.record_signals(signals.iloc[:0]) == 0
+
+
+def test_a_day_is_recorded_as_a_whole_and_what_was_traded_live_stays(
+    recorder: SignalRecorder, signals: pd.DataFrame
+) -> None:
+    trades = trades_as_of(signals)
+    day = START + 24 * HOUR
+    own, done = (frame[frame["hour"].dt.floor("D") == day] for frame in (signals, trades))
+    wrote = recorder.record_day(day, own, done)
+    assert wrote == {"signals": len(own), "trades": len(done), "signals_removed": 0, "trades_removed": 0}
+    live = own["signal_id"].iloc[3]
+    recorder.record_trades(done[done["signal_id"] == live], mode="live")
+    # A correction took the first six signals away, and the seventh no longer finds a price.
+    fewer = done.iloc[6:].copy()
+    fewer.loc[fewer.index[0], "status"] = "not_filled"
+    again = recorder.record_day(day, own.iloc[6:], fewer)
+    assert again == {"signals": len(own) - 6, "trades": len(own) - 7, "signals_removed": 5, "trades_removed": 7}
+    found = recorder.signals(day, day + 23 * HOUR)
+    assert set(found["signal_id"]) == {live, *own["signal_id"].iloc[6:]}
+    results = recorder.results(START, END + HOUR)
+    assert results[results["mode"] == "live"]["signal_id"].tolist() == [live]
+    assert set(results[results["mode"] == "paper"]["signal_id"]) == set(own["signal_id"].iloc[7:])
+
+
+def test_signals_of_another_day_are_refused(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="do not belong to 2024-01-05"):
+        recorder.record_day(START + 96 * HOUR, signals, trades_as_of(signals))

@@ -131,7 +131,7 @@ def splits() -> pd.DataFrame:
 
 def calibration() -> CalibrationFindings:
     parts = {"brier": 0.612, "reliability": 0.004, "resolution": 0.061, "uncertainty": 0.671, "within_bin": -0.002}
-    reason = "No method was better than none by more than its standard error over episodes."
+    reason = "No method was better than none by more than two standard errors over episodes."
     return CalibrationFindings("none", reason, methods(), reliability(), 0.021, 0.026, parts)
 
 

@@ -217,7 +217,7 @@ def test_what_cannot_be_fitted_or_applied_is_refused() -> None:
 def test_probabilities_that_are_right_are_left_alone() -> None:
     chosen = choose(sample(120, seed=0))
     assert chosen.calibrator.method == "none"
-    assert chosen.reason.startswith("none: no method gains more than its standard error; ")
+    assert chosen.reason.startswith("none: no method gains more than 2 standard errors; ")
     table = chosen.table.set_index("method")
     assert table["chosen"].to_dict() == {method: method == "none" for method in METHODS}
     assert table.loc["none", "gain"] == 0

@@ -9,7 +9,14 @@ import numpy.typing as npt
 import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, InsufficientHistoryError
-from butterquant_assets.market.crypto_simulator import AGREEING, PLANTED_THRESHOLD, CryptoMarket
+from butterquant_assets.market.crypto_simulator import (
+    DISPUTED,
+    DRIFT,
+    MEMORY,
+    PLANTED_THRESHOLD,
+    STEEPNESS,
+    CryptoMarket,
+)
 from butterquant_assets.market.crypto_state import FIELDS, CryptoHours, CryptoMarketConfig
 from butterquant_assets.market.crypto_traits import coin_names
 
@@ -56,6 +63,16 @@ def test_more_coins_change_no_byte_of_the_others(edge: float) -> None:
 
 def test_another_seed_is_another_market(fair: CryptoHours) -> None:
     assert digest(hours_of(5)) != digest(hours_of(5, seed=4))
+
+
+def test_the_fair_market_is_the_one_it_always_was(fair: CryptoHours) -> None:
+    """Published figures of an earlier version, rounded as exchanges round them: nothing planted touches this market."""
+    assert fair.close[-1, :6].tolist() == [16089.5, 1194.92, 5.0763, 0.06243, 1.31084, 33.6619]
+    np.testing.assert_allclose(
+        np.nansum(fair.volume[:, :3], axis=0), [107744301852.8001, 70228032486.2, 4792677274.199995], rtol=1e-14
+    )
+    assert np.nansum(fair.funding[:, 0]) == pytest.approx(0.0149602654, abs=1e-12)
+    assert (fair.drift[~np.isnan(fair.drift)] == 0).all()
 
 
 def test_every_name_says_that_the_coin_is_simulated() -> None:
@@ -138,6 +155,20 @@ def windows(hours: CryptoHours) -> dict[str, Floats]:
         "interest": np.array([np.log(hours.open_interest[t - 1] / hours.open_interest[t - 7]) for t in rows]),
         "moved": np.array([close[t - 1] - close[t - 7] for t in rows]),
         "trend": np.array([close[t - 1] - close[t - 25] for t in rows]),
+        "flow": np.array([signed[t - 24 : t].sum(0) / hours.volume[t - 24 : t].sum(0) for t in rows]),
+        "building": np.array(
+            [
+                np.log(hours.open_interest[t - 1] / hours.open_interest[t - 25]) * np.sign(close[t - 1] - close[t - 25])
+                for t in rows
+            ]
+        ),
+        "busy": np.array(
+            [
+                np.log(4 * np.maximum(hours.volume[t - 6 : t].sum(0), 0.1) / hours.volume[t - 24 : t].sum(0))
+                * np.sign(close[t - 1] - close[t - 7])
+                for t in rows
+            ]
+        ),
         "premium": hours.premium[24:-1],
         "funded": hours.mark_close[24:-1] / hours.index_close[24:-1] - 1,
     }
@@ -161,22 +192,35 @@ def test_without_an_edge_nothing_published_predicts_a_return() -> None:
 
 def test_the_planted_drift_is_what_its_description_says_computed_from_published_figures(planted: CryptoHours) -> None:
     known = windows(planted)
-    names = ("share", "interest", "moved", "trend")
-    scales = [np.full(planted.close.shape[1], value) for value in (0.04, 0.08, 0.012, 0.02)]
-    scored = {name: np.empty_like(known[name]) for name in names}
-    flat = np.zeros_like(known["trend"][0])
-    for row in range(len(known["trend"])):
+    names = ("share", "interest", "moved", "trend", "flow", "building", "busy")
+    scales = [np.full(planted.close.shape[1], value) for value in (0.04, 0.08, 0.012, 0.02, 0.06, 0.06, 0.15)]
+    expected, carried = np.empty_like(known["trend"]), np.zeros(planted.close.shape[1])
+    for row in range(len(expected)):
+        scored = {}
         for position, name in enumerate(names):
-            value = np.where(np.isnan(known[name][row]), flat, known[name][row])
-            scored[name][row] = np.tanh(value / (2 * 1.2533 * scales[position]))
+            value = np.nan_to_num(known[name][row])
+            scored[name] = np.tanh(value / (2 * 1.2533 * scales[position]))
             scales[position] = scales[position] + (np.abs(value) - scales[position]) / 720
-    leading = 100 * (0.6 * scored["share"] + 0.4 * scored["interest"] - scored["moved"]) / 2
-    stands = np.where(np.sign(scored["trend"]) * leading >= -PLANTED_THRESHOLD, AGREEING, -1)
-    expected = 0.6 * scored["trend"] * stands
+        leading = 100 * (0.6 * scored["share"] + 0.4 * scored["interest"] - scored["moved"]) / 2
+        score = 0.35 * (scored["trend"] + scored["busy"]) + 0.15 * (scored["flow"] + scored["building"])
+        stands = np.where(np.sign(score) * leading >= -PLANTED_THRESHOLD, 1.0, -DISPUTED)
+        carried = MEMORY * carried + (1 - MEMORY) * np.sign(score) * np.abs(score) ** STEEPNESS * stands
+        expected[row] = 0.6 * DRIFT * carried
     told = (planted.drift / np.sqrt(planted.variance))[25:]
     always = ~np.isnan(planted.close).any(axis=0)
-    close_enough = np.abs(told - expected)[1000:, always] < 0.01
-    assert close_enough.mean() > 0.97, "rounding and outages may move a few hours across the threshold"
+    gap = np.abs(told - expected)[1000:, always]
+    assert (gap < 0.02).mean() > 0.9, "rounding and outages may move a few hours across the threshold"
+    assert np.corrcoef(told[1000:, always].ravel(), expected[1000:, always].ravel())[0, 1] > 0.99
+
+
+def test_no_drift_explodes_at_the_largest_edge() -> None:
+    hours = hours_of(edge=1.0)
+    strength = np.abs(hours.drift / np.sqrt(hours.variance))
+    assert 0.1 < np.nanmean(strength) < 0.5
+    assert np.nanmax(strength) < DRIFT * DISPUTED / 3
+    daily = np.diff(np.log(hours.close[::24]), axis=0)
+    fair_daily = np.diff(np.log(hours_of().close[::24]), axis=0)
+    assert np.nanstd(daily) < 1.5 * np.nanstd(fair_daily)
 
 
 def test_the_attainable_is_known_and_following_the_drift_attains_it(planted: CryptoHours) -> None:

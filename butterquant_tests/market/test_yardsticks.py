@@ -48,9 +48,9 @@ def test_a_folder_without_yardsticks_has_none(tmp_path, dataset, contract):
     found = fetched(tmp_path, dataset)
     assert found.rows.empty
     assert contract.validate(found.rows).passed
-    assert open_source("files", data_dir=tmp_path).months_held(dataset) == ()
+    assert open_source("files", data_dir=tmp_path).keys_held(dataset) == ()
     assert open_source("sample").fetch(dataset, MONTH).rows.empty
-    assert open_source("sample").months_held(dataset) == ()
+    assert open_source("sample").keys_held(dataset) == ()
 
 
 def test_published_volatilities_are_three_month_ones(tmp_path):
@@ -130,7 +130,7 @@ def test_a_timestamp_that_is_no_time_is_refused(tmp_path):
 
 def test_the_real_chains_lose_one_sided_and_crossed_quotes_alone():
     source = open_source("files", data_dir=data_dir())
-    months = source.months_held("option_chains")
+    months = source.keys_held("option_chains")
     assert (months[0], months[-1]) == ("2016-12", "2026-02")
     found = source.fetch("option_chains", months)
     assert len(found.rows) + len(found.rejects) == 65_536
@@ -141,7 +141,7 @@ def test_the_real_chains_lose_one_sided_and_crossed_quotes_alone():
 
 def test_the_real_published_volatilities_are_all_usable():
     source = open_source("files", data_dir=data_dir())
-    found = source.fetch("published_vols", source.months_held("published_vols"))
+    found = source.fetch("published_vols", source.keys_held("published_vols"))
     assert len(found.rows) == 25_160
     assert found.rejects.empty
     assert PUBLISHED_VOLS.validate(found.rows).passed

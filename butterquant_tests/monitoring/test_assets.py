@@ -55,7 +55,7 @@ def made(house: House, names: set[str]) -> dict[str, Rebuilt]:
     done: dict[str, Rebuilt] = {}
     for declaration in house.declarations:
         if names & set(declaration.names):
-            keys = house.months(declaration.months) if declaration.months else (None,)
+            keys = house.keys(declaration.axis) if declaration.axis else (None,)
             done[declaration.names[0]] = rebuild(house, declaration, keys)
     return done
 
@@ -79,19 +79,19 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 
 
 def table(house: House, name: str) -> Any:
-    months = house.declaration(name).months
-    return house.lake.read(name, None if months is None else list(house.months(months)))
+    months = house.declaration(name).axis
+    return house.lake.read(name, None if months is None else list(house.keys(months)))
 
 
 @pytest.mark.slow
 def test_every_table_is_made_with_its_alarm_in_plain_facts_and_its_plots_over_time(house: House) -> None:
-    months = house.months("scan")
+    months = house.keys("scan")
     features = table(house, "monitoring/feature_drift")
     assert len(features) == 23 * len(months)
     assert features["judged"].all()
     assert set(table(house, "monitoring/prediction_drift")["column"]) == {"p0", "p1", "p2", "p3", "expected_roi"}
     for name in NAMES:
-        key = house.months("scan")[-1] if house.declaration(name).months else None
+        key = house.keys("scan")[-1] if house.declaration(name).axis else None
         footer = house.lake.footer(name, key)
         assert footer is not None
         assert isinstance(footer.facts["alarm"], bool)
@@ -105,7 +105,7 @@ def test_the_tables_give_the_conditions_for_retraining(house: House) -> None:
     names = ("feature_drift", "prediction_drift", "calibration_decay", "decision_decay")
     found = conditions(*(table(house, f"monitoring/{name}") for name in names), SignalConfig())
     assert [condition.name for condition in found] == list(names)
-    assert found[0].month == house.months("scan")[-1]
+    assert found[0].month == house.keys("scan")[-1]
 
 
 @pytest.mark.slow

@@ -6,10 +6,13 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.events import JobFailureData
+from dagster_shared.error import SerializableErrorInfo
 
 from butterquant_assets.automation.failure_schedule import failure_schedule
+from butterquant_assets.automation.jobs import REFRESH
 from butterquant_assets.monitoring.failed_partitions import CONTRACT
-from butterquant_assets.monitoring.failure_assets import listing
+from butterquant_assets.monitoring.failure_assets import failure_of, listing
 from butterquant_tests.automation.watched import RAW, TOTAL, WATCH, Site
 
 
@@ -58,6 +61,17 @@ def test_partitions_whose_runs_failed_three_times_are_listed_with_the_step_that_
     site.source.broken = None
     assert site.refresh("2018-02", "2018-02").success
     assert site.take_stock() == []
+
+
+def test_a_run_that_failed_outside_of_its_steps_is_told_with_its_innermost_error(site: Site) -> None:
+    run = site.instance.create_run_for_job(site.definitions.resolve_job_def(REFRESH))
+    cause = SerializableErrorInfo("ConnectionError: connecting to the broker was refused\n", [], "ConnectionError")
+    error = SerializableErrorInfo("RuntimeError: retry limit exceeded\n", [], "RuntimeError", cause=cause)
+    site.instance.report_run_failed(run, "An exception was thrown during execution.", JobFailureData(error))
+    assert failure_of(site.instance, run.run_id) == ("ConnectionError: connecting to the broker was refused", ())
+    killed = site.instance.create_run_for_job(site.definitions.resolve_job_def(REFRESH))
+    site.instance.report_run_failed(killed, "its process 7 died")
+    assert failure_of(site.instance, killed.run_id) == ("its process 7 died", ())
 
 
 def test_the_inventory_shows_what_failed_and_is_taken_every_day_by_default(site: Site) -> None:

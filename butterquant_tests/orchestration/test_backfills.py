@@ -9,7 +9,7 @@ import pytest
 
 from butterquant_assets.foundation.calendar import month_range
 from butterquant_assets.foundation.errors import ButterQuantError, ConfigError
-from butterquant_assets.orchestration.backfills import months_to_fill, request_backfill
+from butterquant_assets.orchestration.backfills import keys_to_fill, request_backfill
 from butterquant_assets.orchestration.executors import backfill_policy_of
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.partitions import monthly
@@ -26,12 +26,19 @@ ALL = [name for names, _ in DECLARED for name in names]
 
 def house() -> House:
     """A house as far as a backfill looks at it."""
-    declarations = [SimpleNamespace(names=names, months=axis) for names, axis in DECLARED]
-    return cast("House", SimpleNamespace(declarations=declarations, months=lambda axis: month_range(*AXES[axis])))
+
+    def keys(axis: str) -> list[str]:
+        return month_range(*AXES[axis])
+
+    declarations = [SimpleNamespace(names=names, axis=axis) for names, axis in DECLARED]
+    return cast(
+        "House",
+        SimpleNamespace(declarations=declarations, keys=keys, axes=SimpleNamespace(unit="month", widest="market")),
+    )
 
 
 def fill(assets: list[str], start: str, end: str) -> dict[str, Any]:
-    return dict(months_to_fill(house(), assets, start, end, look_back=26, look_ahead=2))
+    return dict(keys_to_fill(house(), assets, start, end, look_back=26, look_ahead=2))
 
 
 def test_market_months_reach_further_than_the_analysis_months_and_no_further_than_there_are() -> None:

@@ -12,6 +12,7 @@ from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.errors import DamagedFileError
 from butterquant_assets.foundation.freshness import Window, plan
 from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import rebuild
@@ -24,16 +25,14 @@ def table(name: str) -> Contract:
     return Contract(f"m/{name}", pa.DataFrameSchema({"session": pa.Column(), "x": pa.Column()}), ("session",))
 
 
-@lake_asset(table("source"), code=[], months="market")
+@lake_asset(table("source"), code=[], axis="market")
 def source(work: Work) -> pd.DataFrame:
     """Two months."""
     frame = pd.DataFrame({"session": DAYS, "x": [1.0, 2.0]})
-    return frame[frame["session"].dt.strftime("%Y-%m").isin(work.months)]
+    return frame[frame["session"].dt.strftime("%Y-%m").isin(work.keys)]
 
 
-@lake_asset(
-    table("reader"), reads=[Window("m/source")], code=[], config=lambda settings: settings.seed, months="market"
-)
+@lake_asset(table("reader"), reads=[Window("m/source")], code=[], config=lambda settings: settings.seed, axis="market")
 def reader(work: Work) -> pd.DataFrame:
     """The same, twice as much."""
     frame = work.read("m/source")
@@ -42,12 +41,12 @@ def reader(work: Work) -> pd.DataFrame:
 
 def house_of(home: Path, seed: int) -> House:
     settings = HomeSettings(home=home, seed=seed)
-    return House(settings, BINDING, [source, reader], lambda: None)  # type: ignore[arg-type,return-value]
+    return House(settings, MonthAxes(BINDING), [source, reader], lambda: None)  # type: ignore[arg-type,return-value]
 
 
 def run(house: House) -> None:
     for declaration in house.declarations:
-        rebuild(house, declaration, house.months("market"))
+        rebuild(house, declaration, house.keys("market"))
 
 
 def test_a_damaged_page_is_met_set_aside_and_made_again(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_runs_of_no_month_are_refused(months: int) -> None:
 
 
 def test_training_has_a_queue_of_its_own_and_the_largest_pod() -> None:
-    training = step_tags("training", by_month=False)
-    months, table = step_tags(None, by_month=True), step_tags(None, by_month=False)
+    training = step_tags("training", partitioned=False)
+    months, table = step_tags(None, partitioned=True), step_tags(None, partitioned=False)
     assert training[QUEUE_TAG] == "training"
     assert QUEUE_TAG not in months
     assert QUEUE_TAG not in table
@@ -120,7 +120,7 @@ def test_training_has_a_queue_of_its_own_and_the_largest_pod() -> None:
 def test_kubernetes_accepts_the_resources() -> None:
     from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
-    config = UserDefinedDagsterK8sConfig.from_dict(step_tags("training", by_month=False)[KUBERNETES_TAG])
+    config = UserDefinedDagsterK8sConfig.from_dict(step_tags("training", partitioned=False)[KUBERNETES_TAG])
     assert config.container_config["resources"]["limits"] == {"memory": "8Gi"}
 
 

@@ -15,6 +15,7 @@ from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Result, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.instance import prepare_home
@@ -106,9 +107,7 @@ def test_a_failed_run_goes_when_it_is_old_and_a_younger_or_unfinished_one_stays(
     assert runs(instance) == {started.run_id}
 
 
-@lake_asset(
-    Contract("butterfly/model", pa.DataFrameSchema({"x": pa.Column()}), ("x",), time=None), code=[], months=None
-)
+@lake_asset(Contract("butterfly/model", pa.DataFrameSchema({"x": pa.Column()}), ("x",), time=None), code=[], axis=None)
 def model(work: Work) -> Result:
     """Names the version it trained."""
     return Result({"model": pd.DataFrame({"x": [1]})}, facts={None: {"version": USED}})
@@ -118,7 +117,7 @@ def model(work: Work) -> Result:
 def house(tmp_path: Path) -> House:
     settings = HomeSettings(home=tmp_path / "home")
     binding = {"start": "2018-01", "end": "2018-02", "market_start": "2018-01", "market_end": "2018-02"}
-    made_house = House(settings, binding, [model], lambda: None)  # type: ignore[arg-type,return-value]
+    made_house = House(settings, MonthAxes(binding), [model], lambda: None)  # type: ignore[arg-type,return-value]
     rebuild(made_house, made_house.declarations[0], (None,))
     store = ModelStore(settings.models_location)
     for version in (STALE, USED):
@@ -131,20 +130,20 @@ def house(tmp_path: Path) -> House:
 
 def test_a_home_is_pruned_in_one_call_and_a_dry_run_lists_the_same(house: House, instance: dg.DagsterInstance) -> None:
     old, new = made(instance, whole), made(instance, whole)
-    listed = prune(house, instance, older_than_days=30, now=LATER, dry_run=True).to_json()
+    listed = prune([house], instance, older_than_days=30, now=LATER, dry_run=True).to_json()
     assert runs(instance) == {old, new}
-    done = prune(house, instance, older_than_days=30, now=LATER).to_json()
+    done = prune([house], instance, older_than_days=30, now=LATER).to_json()
     assert done["removed"] == listed["removed"]
     assert done["counts"] == {"model": 1, "run": 1, "temporary": 1}
     assert runs(instance) == {new}
     assert [one.version for one in ModelStore(house.settings.models_location).stored()] == [USED]
     assert not list(house.settings.home.rglob("*.tmp"))
-    assert prune(house, instance, older_than_days=30, now=LATER).to_json()["removed"] == []
+    assert prune([house], instance, older_than_days=30, now=LATER).to_json()["removed"] == []
 
 
 def test_nothing_young_is_touched(house: House, instance: dg.DagsterInstance) -> None:
     old, new = made(instance, whole), made(instance, whole)
-    done = prune(house, instance, older_than_days=30, now=datetime.now(UTC))
+    done = prune([house], instance, older_than_days=30, now=datetime.now(UTC))
     assert done.pruned.removed == ()
     assert runs(instance) == {old, new}
 
@@ -155,11 +154,11 @@ def test_models_are_left_alone_while_the_lake_cannot_say_which_it_names(
 ) -> None:
     path = Path(house.lake.path("butterfly/model"))
     path.write_bytes(damage) if damage else path.unlink()
-    done = prune(house, instance, older_than_days=30, now=LATER)
+    done = prune([house], instance, older_than_days=30, now=LATER)
     assert len(ModelStore(house.settings.models_location).stored()) == 2
     assert done.pruned.kept["model: the lake is empty or damaged, bring it up to date first"] == 2
 
 
 def test_less_than_a_day_is_refused(house: House, instance: dg.DagsterInstance) -> None:
     with pytest.raises(ConfigError, match="older than 0 days"):
-        prune(house, instance, older_than_days=0, now=LATER)
+        prune([house], instance, older_than_days=0, now=LATER)

@@ -20,7 +20,7 @@ class Shifting:
     def fingerprints(self, dataset: str, months: list[str]) -> dict[str, str]:
         return dict.fromkeys(months, f"{dataset} {self.value}")
 
-    def months_held(self, dataset: str) -> list[str]:
+    def keys_held(self, dataset: str) -> list[str]:
         return ["2018-01"]
 
     def fetch(self, dataset: str, months: list[str]) -> int:

@@ -41,20 +41,20 @@ def test_rates_are_per_eight_hours_whatever_the_interval():
     times = ["00:00", "08:00", "12:00", "14:00", "15:00"]
     grid = funding_per_8h(settlements(times, [9.0, 1.0, 1.0, 1.0, 1.0]), HOURS, ["AAA"])[:, 0]
     expected = np.full(24, np.nan)
-    expected[7:11], expected[11:13], expected[13], expected[14:23] = 1.0, 2.0, 4.0, 8.0
+    expected[8:12], expected[12:14], expected[14], expected[15:23] = 1.0, 2.0, 4.0, 8.0
     np.testing.assert_array_equal(grid, expected)
 
 
-def test_a_rate_settled_a_moment_after_the_hour_is_known_an_hour_later():
-    grid = funding_per_8h(settlements(["00:00", "08:00:00.003"], [0.0, 1.0]), HOURS, ["AAA"])[:, 0]
+def test_a_rate_settled_as_an_hour_ends_is_known_an_hour_later_and_so_a_day_needs_nothing_of_the_next():
+    grid = funding_per_8h(settlements(["00:00", "08:00"], [0.0, 1.0]), HOURS, ["AAA"])[:, 0]
     np.testing.assert_array_equal(np.flatnonzero(~np.isnan(grid)), np.arange(8, 16))
 
 
 def test_an_unknown_interval_gives_no_rate_but_starts_the_clock():
     times = ["2024-02-28 00:00", "2024-03-01 04:00", "2024-03-01 08:00"]
     grid = funding_per_8h(settlements(times, [1.0, 1.0, 1.0]), HOURS, ["AAA"])[:, 0]
-    np.testing.assert_array_equal(np.flatnonzero(~np.isnan(grid)), np.arange(7, 16))
-    assert (grid[7:16] == 2.0).all()
+    np.testing.assert_array_equal(np.flatnonzero(~np.isnan(grid)), np.arange(8, 16))
+    assert (grid[8:16] == 2.0).all()
 
 
 def test_cutting_the_settlements_changes_no_earlier_hour():
@@ -69,7 +69,15 @@ def test_cutting_the_settlements_changes_no_earlier_hour():
 def test_coins_keep_to_themselves_and_doubled_settlements_are_refused():
     both = pd.concat([settlements(["00:00", "08:00"], [0.0, 1.0]), settlements(["00:00", "04:00"], [0.0, 1.0], "BBB")])
     grid = funding_per_8h(both, HOURS, ["BBB", "AAA", "CCC"])
-    assert (grid[3, 0], grid[7, 1]) == (2.0, 1.0)
+    assert (grid[4, 0], grid[8, 1]) == (2.0, 1.0)
     assert np.isnan(grid[:, 2]).all()
     with pytest.raises(DataError, match=r"funding of AAA settles twice within the hour of 2024-03-01 08:00:00.5"):
         funding_per_8h(settlements(["00:00", "08:00", "08:00:00.5"], [0.0, 1.0, 1.0]), HOURS, ["AAA"])
+
+
+def test_a_missing_settlement_of_a_four_hour_coin_halves_no_rate():
+    times = ["00:00", "04:00", "12:00", "16:00"]
+    grid = funding_per_8h(settlements(times, [1.0] * 4), HOURS, ["AAA"])[:, 0]
+    expected = np.full(24, np.nan)
+    expected[4:12], expected[16:] = 2.0, 2.0
+    np.testing.assert_array_equal(grid, expected)

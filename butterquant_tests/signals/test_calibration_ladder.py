@@ -8,6 +8,7 @@ from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder, fit_calibration
 from butterquant_assets.signals.calibration_report import brier_word, judge_calibration
 from butterquant_assets.signals.paper import execute
+from butterquant_assets.signals.refresh import stamped
 from butterquant_assets.signals.report_schemas import CALIBRATION_CURVE, CALIBRATION_REPORT, CALIBRATION_TABLE
 from butterquant_tests.signals.signal_cases import (
     HOUR,
@@ -69,14 +70,15 @@ def test_the_bootstrap_is_a_price_without_drift_not_the_document_line() -> None:
     np.testing.assert_allclose(p, [1 / 3, 1 / 4])
 
 
-def test_a_bucket_is_the_mean_of_a_beta_posterior_and_thin_ones_keep_the_prior() -> None:
+def test_a_bucket_is_the_mean_of_a_beta_posterior_and_thin_ones_say_what_all_say() -> None:
     trades = made_trades(400, 2)
     trades["confidence"] = np.where(trades.index < 360, 15.0, 95.0)
-    hits = (trades["exit_reason"] == "target").to_numpy()[:360].sum()
+    hit = (trades["exit_reason"] == "target").to_numpy()
     table = fit_calibration(trades, as_of=end_of(trades), ladder=Ladder(minimum_bucket=50))
     rows = table.rows.set_index("lower")
-    assert table.prior == pytest.approx(1 / 3)
-    assert rows.loc[10.0, "p_target"] == pytest.approx((hits + 30 / 3) / (360 + 30))
+    # The barriers' odds are a third; all trades shrink to them, a bucket to all trades.
+    assert table.prior == pytest.approx((hit.sum() + 30 / 3) / (400 + 30))
+    assert rows.loc[10.0, "p_target"] == pytest.approx((hit[:360].sum() + 30 * table.prior) / (360 + 30))
     assert rows.loc[90.0, ["trades", "level"]].tolist() == [40, "none"]
     assert rows.loc[90.0, "p_target"] == table.prior
     assert rows.loc[10.0, "level"] == "high"
@@ -84,6 +86,17 @@ def test_a_bucket_is_the_mean_of_a_beta_posterior_and_thin_ones_keep_the_prior()
         table.p_target([10.0, 19.9, 20.0, 100.0], [1.0] * 4, [2.0] * 4),
         rows["p_target"].loc[[10.0, 10.0, 20.0, 90.0]],
     )
+
+
+def test_buckets_of_few_trades_do_not_pull_the_whole_table_to_the_odds_of_the_barriers() -> None:
+    """Twenty buckets of fifty trades: shrunk to a third each, a market where half reach the target would say .44."""
+    trades = made_trades(1000, 13)
+    half = np.random.default_rng(13).random(len(trades)) < 0.5
+    trades["exit_reason"] = np.where(half, "target", "stop")
+    table = fit_calibration(trades, as_of=end_of(trades))
+    said = table.p_target(trades["confidence"], trades["stop_bps"], trades["target_bps"])
+    assert table.method == "twenty"
+    assert said.mean() == pytest.approx(half.mean(), abs=0.01)
 
 
 @pytest.mark.parametrize("n", [3000, 6000])
@@ -191,8 +204,14 @@ def test_the_report_scores_what_was_predicted() -> None:
     assert filled["inside"].all()
     assert ((filled["low"] < filled["observed"]) & (filled["observed"] < filled["high"])).all()
     assert "better than the base rate" in report.sentence
-    assert CALIBRATION_CURVE.validate(report.curve).reasons() == []
-    assert CALIBRATION_REPORT.validate(CALIBRATION_REPORT.arrange(report.figures)).reasons() == []
+    assert (
+        CALIBRATION_CURVE.validate(stamped("calibration_curve", report.curve, pd.Timestamp("2024-06-01"))).reasons()
+        == []
+    )
+    assert (
+        CALIBRATION_REPORT.validate(stamped("calibration_report", report.figures, pd.Timestamp("2024-06-01"))).reasons()
+        == []
+    )
 
 
 def test_a_promise_that_is_not_kept_shows() -> None:
@@ -214,7 +233,10 @@ def test_young_trades_are_not_judged_since_those_that_ended_are_mostly_stops() -
     assert (report.value("trades"), report.value("not_ended")) == (600 - young, young)
     nothing = judge_calibration(trades.assign(calibrated=False), as_of=as_of, seed=1)
     assert nothing.word == ""
-    assert CALIBRATION_CURVE.validate(nothing.curve).reasons() == []
+    assert (
+        CALIBRATION_CURVE.validate(stamped("calibration_curve", nothing.curve, pd.Timestamp("2024-06-01"))).reasons()
+        == []
+    )
 
 
 def test_words_are_those_of_the_document() -> None:

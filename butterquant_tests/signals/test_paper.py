@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.signals.paper import Execution, execute, non_overlapping
+from butterquant_assets.signals.paper import Execution, execute
 from butterquant_assets.signals.schemas import PAPER_TRADES
+from butterquant_assets.signals.tracks import non_overlapping
 from butterquant_tests.shared_data import reference_dir
 from butterquant_tests.signals.signal_cases import (
     HOUR,
@@ -306,3 +307,33 @@ def test_bad_input_is_refused_with_its_name() -> None:
         execute(one_signal(), bars, funding_of([(START + HOUR, 0.1, 1.0)] * 2), as_of=LATER)
     with pytest.raises(ConfigError, match="timeout_hours"):
         Execution(timeout_hours=0)
+
+
+@pytest.mark.parametrize("late_ms", [0, 1, 47])
+def test_a_settlement_stamped_a_moment_late_counts_at_the_end_of_a_trade(late_ms: int) -> None:
+    moment = pd.Timedelta(milliseconds=late_ms)
+    times = [START + hour * HOUR + moment for hour in range(0, 90, 8)]
+    funding = funding_of([(time, 1e-4, math.nan) for time in times])
+    timed_out = one_trade([CALM] * 100, funding=funding)  # 01:00 to 01:00: settled from 08:00 on, nine times
+    touched = one_trade([CALM] * 7 + [(100.0, 104.2, 99.0, 104.0), CALM], funding=funding)  # in the bar of 08:00
+    assert (timed_out["settlements"], touched["settlements"]) == (9, 1)
+    # The last close before it stands in for the mark, not that of the bar in which the trade ended.
+    assert touched["paid_funding_bps"] == pytest.approx(1.0)
+    hourly = funding_of([(START + hour * HOUR + moment, 1e-4, 100.0) for hour in range(90)])
+    assert one_trade([CALM] * 100, funding=hourly)["settlements"] == 73  # at the entry and at the end
+
+
+def test_settlements_that_belong_to_the_same_hour_are_refused() -> None:
+    twice = funding_of([(START + HOUR, 1e-4, 1.0), (START + HOUR + pd.Timedelta(milliseconds=5), 1e-4, 1.0)])
+    with pytest.raises(DataError, match="settlements of SIMA are repeated"):
+        one_trade([CALM] * 3, funding=twice)
+
+
+def test_a_trade_waits_a_day_for_a_price_even_where_the_whole_market_stopped() -> None:
+    rows = [CALM] * 40
+    for waited, status in ((71 + 24, "open"), (72 + 24, "closed")):
+        trade = one_trade(rows, as_of=START + (1 + waited) * HOUR)
+        assert (trade["status"], trade["exit_price"]) == (status, 100.0)
+    assert trade["known_at"] == START + 97 * HOUR
+    later = one_trade([*rows, *[(math.nan,) * 4] * 100, CALM])
+    pd.testing.assert_series_equal(later, trade)

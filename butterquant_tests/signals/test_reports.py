@@ -16,6 +16,7 @@ from butterquant_assets.signals.costs import (
 from butterquant_assets.signals.gate_report import REPORT_TYPES, bad_share_among_rejected, gate_report
 from butterquant_assets.signals.gates import GATES
 from butterquant_assets.signals.performance import sharpe_ratio, signal_performance
+from butterquant_assets.signals.refresh import stamped
 from butterquant_assets.signals.report_schemas import (
     COST_REPORT,
     COST_TABLE,
@@ -31,7 +32,10 @@ END = START + 2000 * HOUR
 @pytest.fixture(scope="module")
 def trades() -> pd.DataFrame:
     """Trades of four coins over twelve weeks; every third signal was accepted."""
-    made = paper_trades()
+    return third_accepted(paper_trades())
+
+
+def third_accepted(made: pd.DataFrame) -> pd.DataFrame:
     third = made.index % 3 == 0
     made.loc[third] = accepted(made[third].drop(columns="track").assign(track="accepted"))[made.columns]
     return made
@@ -63,8 +67,10 @@ def test_no_cost_table_uses_the_future(trades: pd.DataFrame) -> None:
 def test_without_trades_every_coin_costs_the_constant() -> None:
     empty = paper_trades(1, 5).iloc[:0]
     assert CostTable.from_frame(cost_table(empty, as_of=END)).of(pd.Series(["A"])) == [14.0]
-    assert COST_REPORT.validate(cost_report(empty)).reasons() == []
-    assert FUNDING_COST_REPORT.validate(FUNDING_COST_REPORT.arrange(funding_cost_report(empty))).reasons() == []
+    assert COST_REPORT.validate(stamped("cost_report", cost_report(empty), START)).reasons() == []
+    assert (
+        FUNDING_COST_REPORT.validate(stamped("funding_cost_report", funding_cost_report(empty), START)).reasons() == []
+    )
 
 
 def test_a_long_expects_to_pay_what_a_short_expects_to_get() -> None:
@@ -73,7 +79,7 @@ def test_a_long_expects_to_pay_what_a_short_expects_to_get() -> None:
 
 
 def test_the_cost_report_sets_realised_beside_expected(trades: pd.DataFrame) -> None:
-    report = COST_REPORT.arrange(cost_report(trades))
+    report = stamped("cost_report", cost_report(trades), START)
     assert COST_REPORT.validate(report).reasons() == []
     every = report.set_index("coin").loc["all"]
     closed = trades[trades["status"] == "closed"]
@@ -93,7 +99,7 @@ def test_funding_is_reported_by_time_held(trades: pd.DataFrame) -> None:
         assert report.loc[name, "trades"] == len(part)
         assert report.loc[name, "mean_bps"] == pytest.approx(known["paid_funding_bps"].mean())
     assert report.loc["all", "trades"] == len(closed)
-    arranged = FUNDING_COST_REPORT.arrange(report.reset_index())
+    arranged = stamped("funding_cost_report", report.reset_index(), START)
     assert FUNDING_COST_REPORT.validate(arranged).reasons() == []
 
 
@@ -108,7 +114,7 @@ def test_nonsense_costs_are_refused(trades: pd.DataFrame) -> None:
 def test_the_gate_report_says_what_the_rejected_would_have_done(trades: pd.DataFrame) -> None:
     report = gate_report(trades, seed=1)
     assert list(report.columns) == list(REPORT_TYPES)
-    assert GATE_REPORT.validate(GATE_REPORT.arrange(report)).reasons() == []
+    assert GATE_REPORT.validate(stamped("gate_report", report, START)).reasons() == []
     rows = report.set_index("gate")
     for gate in GATES:
         rejected = trades[~trades[f"gate_{gate}"]]
@@ -126,9 +132,20 @@ def test_the_gate_report_says_what_the_rejected_would_have_done(trades: pd.DataF
 # ------------------------------------------------------------------------------------------------------- performance
 
 
+def test_months_that_were_over_are_taken_from_the_report_before(trades: pd.DataFrame) -> None:
+    middle = START + 1200 * HOUR
+    former = signal_performance(third_accepted(paper_trades(as_of=middle)), as_of=middle, seed=1)
+    assert former["complete"].tolist() == [True, True, False, False]
+    anew = signal_performance(trades, as_of=END, seed=1)
+    taken = signal_performance(trades, as_of=END, seed=1, former=former)
+    pd.testing.assert_frame_equal(taken, anew, check_exact=True)
+    marked = signal_performance(trades, as_of=END, seed=1, former=former.assign(total_pnl_usd=-7.0))
+    assert marked["total_pnl_usd"].eq(-7.0).tolist() == [True, True, False, False, False, False]
+
+
 def test_performance_is_that_of_the_month_of_entry(trades: pd.DataFrame) -> None:
     table = signal_performance(trades, as_of=END, seed=1)
-    assert SIGNAL_PERFORMANCE.validate(SIGNAL_PERFORMANCE.arrange(table)).reasons() == []
+    assert SIGNAL_PERFORMANCE.validate(stamped("signal_performance", table, END)).reasons() == []
     assert table["complete"].tolist() == [True, True, True, True, False, False]
     january = table[(table["month"] == START) & (table["track"] == "all")].iloc[0]
     own = trades[trades["entry_at"] < pd.Timestamp("2024-02-01")]

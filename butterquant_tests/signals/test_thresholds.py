@@ -6,6 +6,7 @@ import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.signals.gates import GATES, Thresholds
+from butterquant_assets.signals.refresh import stamped
 from butterquant_assets.signals.report_schemas import GATE_THRESHOLDS, THRESHOLD_COMPARISON, THRESHOLD_SCAN
 from butterquant_assets.signals.thresholds import Search, choose_thresholds, ev_quintiles, thresholds_of
 from butterquant_assets.signals.weekly import gain_bounds
@@ -121,9 +122,8 @@ def test_tables_keep_their_contracts_and_thresholds_come_back_from_them() -> Non
     frame = choice.to_frame(AS_OF)
     assert choice.thresholds.as_of == AS_OF
     assert GATE_THRESHOLDS.validate(GATE_THRESHOLDS.arrange(frame)).reasons() == []
-    assert THRESHOLD_SCAN.validate(THRESHOLD_SCAN.arrange(choice.scan)).reasons() == []
-    texts = {"side": "str", "version": "str"}
-    comparison = THRESHOLD_COMPARISON.arrange(choice.comparison.astype(texts))
+    assert THRESHOLD_SCAN.validate(stamped("threshold_scan", choice.scan, AS_OF)).reasons() == []
+    comparison = stamped("threshold_comparison", choice.comparison, AS_OF)
     assert THRESHOLD_COMPARISON.validate(comparison).reasons() == []
     assert thresholds_of(frame).version() == choice.thresholds.version()
     with pytest.raises(DataError, match="were changed"):
@@ -159,3 +159,17 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ConfigError, match="no gate"):
         Thresholds().changed("moon", 1.0)
     assert set(GATES) == set(choose_thresholds(gate_trades(0), LOOSE, as_of=AS_OF, seed=1).decisions["gate"])
+
+
+def test_a_market_is_adverse_in_the_search_where_it_is_adverse_for_the_gate() -> None:
+    trades = gate_trades(5)
+    adverse = np.where(trades["side"] == "long", -trades["market_regime"], trades["market_regime"]) > 60
+    trades.loc[adverse & (trades["I"] < 40), "pnl_bps"] -= 400.0
+    for regime in (30.0, 60.0):
+        current = Thresholds(f_directional=-30.0, regime=regime)
+        scan = choose_thresholds(trades, current, as_of=AS_OF, seed=1, search=SEARCH).scan
+        first = scan[(scan["gate"] == "market") & (scan["period"] == "chosen_on")].set_index("threshold")
+        early = trades["entry_at"] + pd.Timedelta(hours=72) <= AS_OF - pd.Timedelta(days=SEARCH.confirm_days)
+        rows = trades[trades["gate_data"] & early]
+        against = np.where(rows["side"] == "long", -rows["market_regime"], rows["market_regime"])
+        assert first.loc[40.0, "trades"] == int(((against <= regime) | (rows["I"] >= 40)).sum())

@@ -31,3 +31,24 @@ class SteppedClock:
         if milliseconds < 0:
             raise ConfigError(f"the exchange's clock cannot go back by {-milliseconds} ms; advance by 0 or more")
         self._now += milliseconds
+
+
+class RunningClock:
+    """A clock that runs from a moment on, as fast as time goes by.
+
+    Parameters
+    ----------
+    start
+        ms since 1970-01-01 UTC
+    timer
+        seconds that only move forward
+    """
+
+    def __init__(self, start: int, timer: Callable[[], float]) -> None:
+        self._start = start
+        self._timer = timer
+        self._begun = timer()
+
+    def __call__(self) -> int:
+        """Ms since 1970-01-01 UTC."""
+        return self._start + round((self._timer() - self._begun) * 1000)

@@ -3,6 +3,9 @@
 A rule hits a share of the requests it applies to, chosen by a hash of (seed, rule, request, attempt): whatever order
 concurrent requests arrive in, the same ones are hit. Unless said otherwise only the first attempt of a request can be
 hit, so that a client that asks again gets the truth.
+
+An order or a change hit by a refusal or a page for people is not carried out; one hit by a timeout may or may not be;
+any other is, whatever its answer looks like.
 """
 
 from __future__ import annotations
@@ -173,7 +176,7 @@ def _revised(rows: list[Row], draw: np.random.Generator) -> list[Row]:
         field = min(4, len(row) - 1)
         changed: Row = [*row[:field], _altered(row[field]), *row[field + 1 :]]
     else:
-        numeric = [name for name in ("realizedRate", "markPx", "oi", "px", "maxSz", "last") if name in row]
+        numeric = [name for name in ("realizedRate", "markPx", "oi", "px", "maxSz", "last") if row.get(name)]
         changed = row | {name: _altered(row[name]) for name in numeric[:1]}
     return [*rows[:position], changed, *rows[position + 1 :]]
 

@@ -17,7 +17,14 @@ from butterquant_assets.market.crypto_microstructure import Book, Trades
 from butterquant_assets.market.crypto_traits import Floats, Ints
 from butterquant_assets.market.exchange.answers import parameter_error, unknown_instrument
 from butterquant_assets.market.exchange.bar_sizes import HOUR_MS, MINUTE_MS, Bars, BarSize, aggregate, no_bars
-from butterquant_assets.market.exchange.venue import FundingOutlook, Instrument, Kind
+from butterquant_assets.market.exchange.venue import (
+    FundingOutlook,
+    Instrument,
+    Kind,
+    Steps,
+    no_steps,
+    steps_in_order,
+)
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,16 @@ class FolderVenue:
         empty = np.empty(0, np.int64)
         return Trades(empty, np.empty(0), np.empty(0), np.empty(0, bool), empty)
 
+    def steps(self, base: str, first: int, end: int) -> Steps:
+        """Bars and mark bars at the moment they close."""
+        parts = [no_steps()]
+        for series, length, traded in ((self._bars, self._length, True), (self._mark, HOUR_MS, False)):
+            if base in series:
+                one = series[base]
+                rows = (one["stamp"] + length > first) & (one["stamp"] + length <= end)
+                parts.append(_bar_steps({name: values[rows] for name, values in one.items()}, length, traded=traded))
+        return steps_in_order(parts)
+
     def book(self, base: str, now: int, levels: int) -> Book | None:
         """Not recorded."""
         return None
@@ -141,6 +158,15 @@ class FolderVenue:
         length = self._length if kind == "trade" else HOUR_MS
         last = -1 if one is None else int(np.searchsorted(one["stamp"], now - length, side="right")) - 1
         return float("nan") if one is None or last < 0 else float(one["close"][last])
+
+
+def _bar_steps(bars: dict[str, Floats], length: int, *, traded: bool) -> Steps:
+    since = bars["stamp"].astype(np.int64)
+    none = np.full(len(since), np.nan)
+    opened, high, low, close = (bars[name] for name in _PRICES)
+    if traded:
+        return Steps(since + length, since, opened, low, high, close, bars["volume"], none, none, none)
+    return Steps(since + length, since, none, none, none, none, np.zeros(len(since)), low, high, close)
 
 
 def _chosen(folder: Path, name: str | None) -> Recording:

@@ -12,6 +12,7 @@ from butterquant_assets.market.exchange.bar_sizes import BarSize, bar_size
 from butterquant_assets.market.exchange.endpoints import Endpoint, base_of_family, instrument_of
 from butterquant_assets.market.exchange.paging import Page, Query, page, required
 from butterquant_assets.market.exchange.rate_limits import RateLimit
+from butterquant_assets.market.exchange.tiers import tiers_of
 from butterquant_assets.market.exchange.venue import Instrument, Venue
 
 INSTRUMENT_TYPES = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
@@ -21,12 +22,6 @@ FUNDING_DAYS = 92
 STATISTIC_POINTS = 1_440
 _PERIODS = ("5m", "15m", "30m", "1H", "2H", "4H", "6Hutc", "12Hutc", "1Dutc", "6H", "12H", "1D")
 _OLD_PERIODS = {"5m": 576, "1H": 720, "1D": 180}
-_FIRST_TIER = 50_000
-"""Contracts; a simulated one is worth 10 to 100 USDT when its coin is listed."""
-
-_TIERS = ((1, 1.0, 0.004), (2, 0.8, 0.005), (4, 0.5, 0.0075), (8, 0.3, 0.015), (16, 0.2, 0.025), (40, 0.1, 0.05))
-"""Largest size as a multiple of the first tier's, leverage as a share of the highest, maintenance margin rate."""
-
 _BLANK_TEXTS = (
     *("alias", "auctionEndTime", "baseCcy", "contTdSwTime", "expTime", "maxMktAmt", "maxPlatOILmt", "openType"),
     *("optType", "posLmtAmt", "posLmtPct", "preMktSwTime", "quoteCcy", "stk"),
@@ -224,28 +219,23 @@ def system_status(venue: Venue, query: Query, now: int) -> list[Row]:
 
 
 def _tiers(one: Instrument) -> list[Row]:
-    rows: list[Row] = []
-    least = 0
-    for number, (multiple, share, maintenance) in enumerate(_TIERS, start=1):
-        leverage = max(one.leverage * share, 1.0)
-        rows.append(
-            {
-                "baseMaxLoan": "",
-                "imr": text(round(1 / leverage, 6)),
-                "instFamily": one.family,
-                "instId": one.inst_id,
-                "maxLever": text(leverage),
-                "maxSz": str(_FIRST_TIER * multiple),
-                "minSz": str(least),
-                "mmr": text(maintenance),
-                "optMgnFactor": "0",
-                "quoteMaxLoan": "",
-                "tier": str(number),
-                "uly": one.family,
-            }
-        )
-        least = _FIRST_TIER * multiple + 1
-    return rows
+    return [
+        {
+            "baseMaxLoan": "",
+            "imr": text(round(1 / tier.leverage, 6)),
+            "instFamily": one.family,
+            "instId": one.inst_id,
+            "maxLever": text(tier.leverage),
+            "maxSz": str(tier.most),
+            "minSz": str(tier.least),
+            "mmr": text(tier.maintenance),
+            "optMgnFactor": "0",
+            "quoteMaxLoan": "",
+            "tier": str(tier.number),
+            "uly": one.family,
+        }
+        for tier in tiers_of(one)
+    ]
 
 
 def _chosen(venue: Venue, query: Query, now: int) -> tuple[Instrument, ...]:

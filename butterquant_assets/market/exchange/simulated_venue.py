@@ -18,7 +18,7 @@ from butterquant_assets.market.crypto_state import NEUTRAL_FUNDING, CryptoHours
 from butterquant_assets.market.crypto_traits import LOTS_PER_CONTRACT, Floats, Ints
 from butterquant_assets.market.exchange.answers import parameter_error, unknown_instrument
 from butterquant_assets.market.exchange.bar_sizes import HOUR_MS, MINUTE_MS, Bars, BarSize, aggregate, no_bars
-from butterquant_assets.market.exchange.venue import FundingOutlook, Instrument, Kind
+from butterquant_assets.market.exchange.venue import FundingOutlook, Instrument, Kind, Steps, no_steps, steps_in_order
 
 _NO_TRADES = Trades(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, bool), np.empty(0, np.int64))
 
@@ -145,6 +145,27 @@ class SimulatedVenue:
         every = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         within = (every["time"] >= first) & (every["time"] < end)
         return Trades(**{name: values[within] for name, values in every.items()})
+
+    def steps(self, base: str, first: int, end: int) -> Steps:
+        """Trades with the mark price of their moment, and the mark bar of each hour that closes."""
+        coin, decimals = self._coin(base), int(self.market.traits.decimals[self._coin(base)])
+        low, high = max(first, self._listed(coin)) // HOUR_MS, -(-(end + 1) // HOUR_MS)
+        if low >= high:
+            return no_steps()
+        rows = self.market.hours(low, high)
+        trades = self.trades(base, first + 1, end + 1)
+        ratio = (rows.mark_open[:, coin] / rows.open[:, coin])[trades.time // HOUR_MS - low]
+        mark = np.round(trades.price * ratio, decimals + 1)
+        price, none = trades.price, np.full(high - low, np.nan)
+        closed = Steps(
+            (np.arange(low, high, dtype=np.int64) + 1) * HOUR_MS,
+            np.arange(low, high, dtype=np.int64) * HOUR_MS,
+            *(none, none, none, none, np.zeros(high - low)),
+            *(getattr(rows, f"mark_{name}")[:, coin] for name in ("low", "high", "close")),
+        )
+        kept = (closed.time > first) & (closed.time <= end) & ~np.isnan(closed.mark_close)
+        traded = Steps(trades.time, trades.time, price, price, price, price, trades.size, mark, mark, mark)
+        return steps_in_order([traded, closed.take(kept)])
 
     def book(self, base: str, now: int, levels: int) -> Book | None:
         """The book of this second around the last trade."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from butterquant_assets.market.crypto_microstructure import Book, Trades
 from butterquant_assets.market.crypto_traits import Floats, Ints
@@ -61,6 +65,59 @@ class FundingOutlook:
     premium: float
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What happened to an instrument, in order of time: a trade, or a bar that closed. Arrays have shape (K,).
+
+    A price that a step says nothing about is NaN (a mark bar has no trades).
+
+    Parameters
+    ----------
+    time
+        ms at which it is known
+    since
+        ms at which it begins: `time` for a trade, the open of a bar. The range of a bar says nothing to somebody who
+        came after its open; only its close does.
+    open, low, high, close
+        traded prices, USDT
+    volume
+        contracts
+    mark_low, mark_high, mark_close
+        mark prices, USDT
+    """
+
+    time: Ints
+    since: Ints
+    open: Floats
+    low: Floats
+    high: Floats
+    close: Floats
+    volume: Floats
+    mark_low: Floats
+    mark_high: Floats
+    mark_close: Floats
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Steps:
+        """Some of the steps."""
+        return Steps(**{field.name: getattr(self, field.name)[rows] for field in fields(Steps)})
+
+
+def no_steps() -> Steps:
+    """An empty run."""
+    return Steps(np.empty(0, np.int64), np.empty(0, np.int64), *(np.empty(0) for _ in range(8)))
+
+
+def steps_in_order(parts: Sequence[Steps]) -> Steps:
+    """Several runs of steps as one; those of the same time stay in the order given."""
+    joined = Steps(
+        **{field.name: np.concatenate([getattr(one, field.name) for one in parts]) for field in fields(Steps)}
+    )
+    return joined.take(np.argsort(joined.time, kind="stable"))
+
+
 class Venue(Protocol):
     """A market. Times are ms; nothing it returns lies after `now`, and what is not known is empty or None."""
 
@@ -92,6 +149,10 @@ class Venue(Protocol):
 
     def trades(self, base: str, first: int, end: int) -> Trades:
         """Trades in first <= t < end."""
+        ...
+
+    def steps(self, base: str, first: int, end: int) -> Steps:
+        """What happened in first < t <= end, as far as the venue knows: trades if it has them, else closed bars."""
         ...
 
     def book(self, base: str, now: int, levels: int) -> Book | None:

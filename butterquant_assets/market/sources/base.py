@@ -66,7 +66,7 @@ class MarketSource(Protocol):
         """First and last month for which equity bars and the VIX are both to be had."""
         ...
 
-    def months_held(self, dataset: str) -> tuple[str, ...]:
+    def keys_held(self, dataset: str) -> tuple[str, ...]:
         """Months with rows or rejects of a dataset, ascending; they may lie outside `span`."""
         ...
 

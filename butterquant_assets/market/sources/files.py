@@ -121,7 +121,7 @@ class FilesSource:
             )
         return min(both), max(both)
 
-    def months_held(self, dataset: str) -> tuple[str, ...]:
+    def keys_held(self, dataset: str) -> tuple[str, ...]:
         """Months with rows or rejects of a dataset, ascending; those of a yardstick may lie outside `span`."""
         cleaned = self._clean(known_dataset(dataset))
         return tuple(sorted(months_present(cleaned.rows) | months_present(cleaned.rejects)))

@@ -102,6 +102,8 @@ class HttpClient:
     ----------
     patience
         limits
+    headers
+        sent with every request, a key for instance; never part of a message
     seed
         of the jitter
     now, sleep, monotonic
@@ -112,6 +114,7 @@ class HttpClient:
         self,
         patience: Patience | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         seed: int = 7,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
@@ -123,7 +126,7 @@ class HttpClient:
         wait = self.patience
         self._http = httpx.Client(
             timeout=httpx.Timeout(wait.silence_seconds, connect=wait.connect_seconds),
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": USER_AGENT, **(headers or {})},
             follow_redirects=False,
         )
 

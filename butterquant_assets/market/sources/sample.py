@@ -84,7 +84,7 @@ class SampleSource:
         """Months with both simulated bars and the real VIX."""
         return FIRST_VIX_MONTH, LAST_MONTH
 
-    def months_held(self, dataset: str) -> tuple[str, ...]:
+    def keys_held(self, dataset: str) -> tuple[str, ...]:
         """Months with rows of a dataset, ascending; none where a simulated market has no such data."""
         if known_dataset(dataset) in ABSENT:
             return ()

@@ -1,0 +1,67 @@
+"""The signal line on real markets: eleven perpetuals 2023-24, and thirty-nine OKX swaps of May and June 2026.
+
+Nothing here is a target: the figures say what the line found, and are reported as they are. The recordings are test
+data (`BUTTERQUANT_TEST_DATA`); without them the benchmark says so and measures nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.harness import Result
+from benchmarks.signal_line import Line, run_line
+from butterquant_assets.market.crypto_config import CryptoConfig
+from butterquant_assets.signals.calibration_report import judge_calibration
+from butterquant_assets.signals.gate_report import gate_report
+
+SEED = 7
+RUNS = {
+    "perp_2023_2024": {"recording": "perp", "start": "2023-01-01", "end": "2024-12-30"},
+    "okx_2026": {"recording": "okx"},
+}
+
+
+def benchmarks() -> list[Result]:
+    """Seconds of each run; what it found goes to standard error."""
+    folder = Path(os.environ.get("BUTTERQUANT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        print(f"real markets are not run: {folder} is not there; set BUTTERQUANT_TEST_DATA", file=sys.stderr)
+        return []
+    results = []
+    for name, chosen in RUNS.items():
+        start = time.perf_counter()
+        line = run_line(CryptoConfig(source="files", data_dir=folder, **chosen))  # type: ignore[arg-type]
+        seconds = time.perf_counter() - start
+        print(f"\n{name}: {report(line)}", file=sys.stderr)
+        results.append(Result(f"signal_real.{name}", seconds, seconds, 1.0, "s", 1.0, True))
+    return results
+
+
+def report(line: Line) -> str:
+    """What a run found, in plain text."""
+    trades, rounds = line.trades, line.replayed.rounds
+    judged = judge_calibration(trades, as_of=line.as_of, seed=SEED)
+    changes = [
+        f"{one.as_of:%Y-%m-%d} {row.gate}: {row.reason}"
+        for one in rounds
+        for row in one.frames["gate_thresholds"].itertuples()
+        if row.changed
+    ]
+    parts = [
+        f"{trades['coin'].nunique()} coins, {len(trades):,} signals",
+        f"{len(rounds)} rounds, the last {line.replayed.records.iloc[-1].to_dict() if rounds else 'none'}",
+        judged.sentence,
+        f"thresholds changed: {'; '.join(changes) or 'never'}",
+        gate_report(trades, seed=SEED).round(3).to_string(),
+    ]
+    if judged.value("trades"):
+        parts.append(judged.curve[judged.curve["trades"] > 0].round(3).to_string())
+    if rounds:
+        shown = ["month", "track", "trades", "win_rate", "predicted_win_rate", "brier", "cost_error_bps", "bad_share"]
+        shown += ["mean_pnl_bps", "sharpe", "sharpe_low", "sharpe_high"]
+        parts.append(rounds[-1].frames["signal_performance"][shown].round(3).to_string())
+        parts.append(rounds[-1].frames["funding_cost_report"].round(2).to_string())
+    return "\n".join(parts)

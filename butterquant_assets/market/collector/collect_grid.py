@@ -1,0 +1,191 @@
+"""Collecting datasets with one row a coin and bar, and settlements: chunk by chunk, newest first.
+
+A chunk is as many days as one page holds, of all coins that need them; its days are written when all its answers are
+in, each whole. What a killed collection had not written is asked for again.
+
+What belongs here: the order of things. What does not: requests (`questions.py`) and reading answers (`tables.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from butterquant_assets.foundation.errors import SourceError
+from butterquant_assets.market.collector.answers import AccessError
+from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, chunks, start_of
+from butterquant_assets.market.collector.questions import Grid, question, windows
+from butterquant_assets.market.collector.round import Round
+from butterquant_assets.market.collector.settlements import LONGEST_HOURS, interval_hours, missing_settlements
+from butterquant_assets.market.collector.snapshots import typed
+from butterquant_assets.market.collector.tables import Points, as_stamps, as_times, frame_of, no_points, reader
+from butterquant_assets.market.collector.tables import columns_of as points_columns
+from butterquant_assets.market.crypto_coverage import Coverage, Stamps, cover
+from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS
+from butterquant_assets.market.crypto_sources.store import REJECTS, columns_of, contract_of
+
+REVISION_SLACK = 1e-9
+CHUNKS_AT_ONCE = 2
+"""While one chunk's last answers are awaited and written, the next one's requests keep the limiter busy."""
+
+
+async def collect_grid(work: Round, grid: Grid, after: asyncio.Event | None = None) -> None:
+    """Bring one dataset up to date.
+
+    Parameters
+    ----------
+    work, grid
+        collection and dataset
+    after
+        nothing is written before it is set, because it needs what another dataset writes
+
+    Raises
+    ------
+    AccessError
+        if the exchange does not serve us; anything else is noted as a problem, and the rest goes on.
+    """
+    needs = work.needs(grid.dataset, work.days(grid.reach_days))
+    waiting = deque(reversed(chunks(needs, grid.chunk_days)))
+
+    async def worker() -> None:
+        while waiting:
+            days = waiting.popleft()
+            await _collect_chunk(work, grid, days, {day: needs[day] for day in days}, after)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CHUNKS_AT_ONCE):
+            group.create_task(worker())
+
+
+async def _collect_chunk(
+    work: Round, grid: Grid, days: Sequence[str], needs: Mapping[str, frozenset[str]], after: asyncio.Event | None
+) -> None:
+    coins = sorted(frozenset().union(*needs.values()))
+    answers = await asyncio.gather(*(_points_of(work, grid, coin, days) for coin in coins))
+    fresh = dict(zip(coins, answers, strict=True))
+    if after is not None:
+        await after.wait()
+    for day in days:
+        _publish(work, grid, day, {coin: fresh[coin] for coin in needs[day]})
+        held = work.store.day(grid.dataset, day)
+        missing = held is not None and not held.coverage.complete
+        work.progress.note(grid.dataset, day, needs[day], work.now, missing=missing)
+    work.progress.save()
+
+
+async def _points_of(work: Round, grid: Grid, coin: str, days: Sequence[str]) -> Points:
+    """What the exchange has for one coin in a chunk; as much as came where a request failed."""
+    found = no_points(grid)
+    for window in windows(grid, days, work.listings[coin].listed, work.now):
+        try:
+            part = await _ask(work, grid, coin, window)
+            if _lacks(grid, part, window):
+                # Once more, because a page now and then lacks rows; what stays missing is asked for next time.
+                part = (await _ask(work, grid, coin, window)).over(part)
+            found = part.over(found)
+        except AccessError:
+            raise
+        except SourceError as error:
+            work.complain(f"{grid.dataset}: {error}")
+    return found
+
+
+async def _ask(work: Round, grid: Grid, coin: str, window: tuple[int, int]) -> Points:
+    asked = question(grid, coin, window, work.now)
+    return await work.client.ask(asked.path, asked.query(), reader(grid, window, work.now))
+
+
+def _lacks(grid: Grid, part: Points, window: tuple[int, int]) -> bool:
+    if grid.stamped:
+        return len(part) < (window[1] - window[0]) // grid.bar
+    return not len(part) or bool(len(missing_settlements(part.stamp, window[1], window[0])))
+
+
+def _publish(work: Round, grid: Grid, day: str, fresh: Mapping[str, Points]) -> None:
+    """Lay what came over what is held of a day, and write it."""
+    stamp_name = contract_of(grid.dataset).time or ""
+    start, end = start_of(day), start_of(day) + DAY_MS
+    held = work.store.read(grid.dataset, [day])
+    rows = frame_of(grid, stamp_name, [(coin, points.within(start, end)) for coin, points in sorted(fresh.items())])
+    if not grid.stamped:
+        rows = _with_intervals(rows, fresh)
+        rows = _with_marks(work, day, rows)
+    keys = ["coin", stamp_name]
+    _note_revisions(work, grid, day, held, rows)
+    parts = [part for part in (held, rows) if len(part)] or [held]
+    merged = pd.concat(parts, ignore_index=True).drop_duplicates(keys, keep="last")[columns_of(grid.dataset)]
+    if grid.stamped:
+        expected = work.owed(grid.dataset, day, grid.bar, merged, stamp_name)
+    else:
+        expected = _settlements(work, day, merged, fresh)
+    work.write(grid.dataset, day, merged, cover(merged, stamp_name, expected, over=work.over(day)))
+
+
+def _note_revisions(work: Round, grid: Grid, day: str, held: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Record what was told otherwise before; the newer word counts."""
+    stamp_name, names = contract_of(grid.dataset).time or "", list(points_columns(grid))
+    both = held.merge(rows, on=[stamp_name, "coin"], suffixes=("_old", "_new"))
+    old, new = (both[[f"{name}_{age}" for name in names]].to_numpy(dtype=float) for age in ("old", "new"))
+    differs = ~np.isclose(old, new, rtol=REVISION_SLACK, atol=0.0, equal_nan=True)
+    places = np.flatnonzero(differs.any(axis=1)).tolist()
+    if not places:
+        return
+    told = [
+        ", ".join(f"{names[n]} {old[row, n]:.10g} -> {new[row, n]:.10g}" for n in np.flatnonzero(differs[row]))
+        for row in places
+    ]
+    noted = pd.DataFrame(
+        {
+            "dataset": grid.dataset,
+            "at": both[stamp_name].iloc[places].to_numpy(),
+            "coin": both["coin"].iloc[places].to_numpy(),
+            "reason": "revised",
+            "value": told,
+            "action": "noted",
+        }
+    )
+    before = work.store.read(REJECTS, [day])
+    known = pd.concat([part for part in (before, typed(CRYPTO_REJECTS, noted)) if len(part)], ignore_index=True)
+    unique = known.drop_duplicates(list(CRYPTO_REJECTS.keys), keep="last")
+    work.write(REJECTS, day, unique, Coverage(0, 0, complete=True))
+
+
+def _with_intervals(rows: pd.DataFrame, fresh: Mapping[str, Points]) -> pd.DataFrame:
+    hours = np.full(len(rows), np.nan)
+    for coin, points in fresh.items():
+        mine = (rows["coin"] == coin).to_numpy()
+        if mine.any():
+            known = dict(zip(points.stamp.tolist(), interval_hours(points.stamp).tolist(), strict=True))
+            hours[mine] = [known[stamp] for stamp in as_stamps(rows.loc[mine, "settled_at"]).tolist()]
+    return rows.assign(interval_hours=hours)
+
+
+def _with_marks(work: Round, day: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """The mark price at a settlement on the hour is the open of that hour's mark bar."""
+    marks = work.store.read("mark_prices", [day], ["hour", "coin", "open"])
+    named = marks.rename(columns={"hour": "settled_at", "open": "mark_price"})
+    return rows.merge(named, on=["settled_at", "coin"], how="left").astype({"mark_price": "float64"})
+
+
+def _settlements(work: Round, day: str, merged: pd.DataFrame, fresh: Mapping[str, Points]) -> dict[str, Stamps]:
+    """Settlements that should be there: those that are, and those whose neighbours say that they are missing."""
+    start, until = start_of(day), min(start_of(day) + DAY_MS, work.now)
+    expected: dict[str, Stamps] = {}
+    before, wanted = work.lacking("funding_rates", day), work.wanted(day)
+    for coin in sorted(wanted | set(merged["coin"])):
+        settled = merged.loc[merged["coin"] == coin, "settled_at"]
+        mine = settled.to_numpy(dtype="datetime64[us]")
+        lost = before.get(coin, mine[:0])
+        if coin in fresh:
+            stamps = missing_settlements(fresh[coin].stamp, until, max(work.listings[coin].listed, start))
+            lost = as_times(stamps[(stamps >= start) & (stamps < until)])
+        elif coin not in wanted:
+            # Not asked for now, it may have traded on: what its own rhythm lets expect until the end is missing.
+            stamps = missing_settlements(as_stamps(settled), until + LONGEST_HOURS * HOUR_MS, start)
+            lost = np.union1d(lost, as_times(stamps[stamps < until]))
+        expected[coin] = np.union1d(mine, lost)
+    return expected

@@ -1,0 +1,135 @@
+"""What the collector has stored, as a source; the network is never asked from here.
+
+A day the collector has no ranking for borrows that of the nearest later day (else of the nearest earlier one), with
+`as_of_known` False: who was in the universe then is not known, and coins that went since are missing.
+
+What belongs here: the store's rows. What does not: collecting (`collector/`) and cleaning (`cleaned.py`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from butterquant_assets.foundation.lake import combine, content_hash
+from butterquant_assets.market.crypto_coverage import Coverage
+from butterquant_assets.market.crypto_schemas import DELIVERED, no_rows
+from butterquant_assets.market.crypto_sources.cleaned import CleanedSource, utc_now
+from butterquant_assets.market.crypto_sources.store import REJECTS, CryptoStore, columns_of
+
+NOT_COLLECTED = Coverage(0, 0, note="not collected")
+BORROWED = "ranked on another day: survivors' bias"
+
+
+class OkxCryptoSource(CleanedSource):
+    """The collector's store.
+
+    Parameters
+    ----------
+    folder
+        where it lies; need not exist yet
+    clock
+        see `CleanedSource`
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(StoreTables(folder), clock)
+
+
+class StoreTables:
+    """Raw tables of a store."""
+
+    name = "okx"
+    simulated = False
+
+    def __init__(self, folder: Path) -> None:
+        self.store = CryptoStore(folder)
+        self._openings: dict[str, tuple[str, str]] = {}
+        self._ranked_days: tuple[str, ...] | None = None
+
+    def describe(self) -> dict[str, str | int | float]:
+        """Where the rows come from."""
+        return {"source": self.name, "simulated": "no", "collected from": "OKX v5 REST, linear USDT swaps"}
+
+    def refresh(self) -> None:
+        """List the ranked days anew; every other look at the store is a fresh one."""
+        self._ranked_days = None
+
+    def days(self, dataset: str) -> tuple[str, ...]:
+        """Days that were stored; for the universe, all days with bars."""
+        if dataset == "crypto_universe":
+            return tuple(sorted({*self.store.days(dataset), *self.store.days("crypto_bars")}))
+        return self.store.days(dataset)
+
+    def read(self, dataset: str, days: Sequence[str]) -> pd.DataFrame:
+        """Rows of `days`."""
+        if dataset != "crypto_universe":
+            return self.store.read(dataset, days)
+        parts = [self._ranking(day) for day in sorted(set(days))]
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else no_rows(DELIVERED[dataset])[columns_of(dataset)]
+
+    def digest(self, dataset: str, day: str) -> str:
+        """Hash of a day's rows and coverage, and of what the collector refused."""
+        if dataset == "crypto_universe":
+            ranked = self._ranked_on(day)
+            return combine([ranked, self.store.fingerprint(dataset, ranked)]) if ranked else ""
+        parts = [self.store.fingerprint(dataset, day), self.store.fingerprint(REJECTS, day)]
+        return combine(parts) if any(parts) else ""
+
+    def opening(self, day: str) -> str:
+        """Hash of the first hour's bars of a day, read again only when the day's file changes."""
+        content = self.store.fingerprint("crypto_bars", day)
+        if not content:
+            return ""
+        if self._openings.get(day, ("", ""))[0] != content:
+            rows = self.store.read("crypto_bars", [day])
+            first = rows[rows["hour"] == np.datetime64(day, "us")].reset_index(drop=True)
+            self._openings[day] = (content, content_hash(first) if len(first) else "")
+        return self._openings[day][1]
+
+    def coverage(self, dataset: str, day: str) -> Coverage:
+        """What the collector says."""
+        if dataset == "crypto_universe":
+            ranked = self._ranked_on(day)
+            if not ranked:
+                return NOT_COLLECTED
+            return Coverage(0, 0, complete=True, note="" if ranked == day else BORROWED)
+        held = self.store.day(dataset, day)
+        return held.coverage if held else NOT_COLLECTED
+
+    def other_venue(self, days: Sequence[str]) -> pd.DataFrame | None:
+        """One exchange is collected."""
+        return None
+
+    def other_digest(self, day: str) -> str:
+        """One exchange is collected."""
+        return ""
+
+    def rejects(self, dataset: str, days: Sequence[str]) -> pd.DataFrame:
+        """What the collector refused or saw revised."""
+        found = self.store.read(REJECTS, days)
+        return found[found["dataset"] == dataset].reset_index(drop=True)
+
+    def _ranked_on(self, day: str) -> str:
+        """Day whose ranking stands for `day`; "" where there is none at all."""
+        if self._ranked_days is None:
+            self._ranked_days = self.store.days("crypto_universe")
+        known = self._ranked_days
+        if not known:
+            return ""
+        place = bisect_left(known, day)
+        return known[place] if place < len(known) else known[-1]
+
+    def _ranking(self, day: str) -> pd.DataFrame:
+        ranked = self._ranked_on(day)
+        rows = self.store.read("crypto_universe", [ranked] if ranked else [])
+        if ranked == day:
+            return rows
+        stamps = np.full(len(rows), np.datetime64(day, "us"))
+        return rows.assign(day=stamps, as_of_known=False)

@@ -1,0 +1,114 @@
+"""The line through history on random markets: rounds, what each knew, and going on where an earlier replay ended."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder
+from butterquant_assets.signals.paper import Execution
+from butterquant_assets.signals.refresh import CONTRACTS, Cadence, Round, Rules
+from butterquant_assets.signals.replay import Inputs, Past, Replay, Replayed, replay
+from butterquant_assets.signals.rounds import no_rows, stacked, taken_out
+from butterquant_assets.signals.schemas import BOOK_COSTS, OPEN_POSITIONS, PAPER_TRADES
+from butterquant_tests.signals.signal_cases import HOUR, START, random_bars, random_factors, random_funding, states_of
+
+LENGTH = 24 * 7 * 3
+END = START + LENGTH * HOUR
+# So cheap that some signals are accepted, and coins are busy.
+RULES = Rules(
+    execution=Execution(taker_fee_bps=0.0, slippage_bps=0.1, half_spread_bps=0.1),
+    ladder=Ladder(ten=40, twenty=4000, isotonic=5000, minimum_bucket=10),
+)
+
+
+def market(seed: int, length: int = LENGTH, coins: int = 3) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    bars = random_bars(coins, length, seed, move=0.02, missing=0.002)
+    factors = random_factors(bars, seed).merge(states_of(bars, funding=-3e-4), on=["hour", "coin"])
+    return factors, bars, random_funding(coins, length, seed)
+
+
+def same_rounds(some: tuple[Round, ...], others: tuple[Round, ...]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert one.as_of == other.as_of
+        for name, frame in one.frames.items():
+            pd.testing.assert_frame_equal(frame, other.frames[name], check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[pd.DataFrame, Replayed]:
+    return replay(*market(2), as_of=END, seed=7, rules=RULES)
+
+
+def test_every_table_keeps_its_contract_and_judges_only_what_came_after_it(
+    whole: tuple[pd.DataFrame, Replayed],
+) -> None:
+    trades, replayed = whole
+    assert PAPER_TRADES.validate(trades).reasons() == []
+    assert OPEN_POSITIONS.validate(replayed.positions).reasons() == []
+    assert set(trades["track"]) == {"accepted", "busy", "rejected"}
+    assert len(replayed.rounds) == 3
+    assert set(replayed.records["reason"]) == {"week"}
+    for name, frame in stacked(replayed.rounds).items():
+        assert CONTRACTS[name].validate(frame).reasons() == [], name
+    assert replayed.rounds[-1].tables.calibration.method == "ten"
+    assert (trades["calibration_version"] == CalibrationTable().version).any()
+    for one in replayed.rounds[:-1]:
+        judged = trades[trades["calibration_version"] == one.tables.calibration.version]
+        assert len(judged) > 100
+        assert (judged["hour"] >= one.as_of).all()
+
+
+def test_a_longer_history_changes_nothing_that_was_there_before(whole: tuple[pd.DataFrame, Replayed]) -> None:
+    factors, bars, funding = market(2)
+    middle = START + 24 * 16 * HOUR
+    early, cut = replay(
+        factors[factors["hour"] < middle],
+        bars[bars["hour"] < middle],
+        funding[funding["settled_at"] < middle],
+        as_of=middle,
+        seed=7,
+        rules=RULES,
+    )
+    same_rounds(cut.rounds, whole[1].rounds[: len(cut.rounds)])
+    ended = early[early["status"] == "closed"]
+    later = whole[0].set_index("signal_id").loc[ended["signal_id"]].reset_index()[ended.columns]
+    pd.testing.assert_frame_equal(ended.reset_index(drop=True), later, check_exact=True)
+
+
+def test_going_on_from_an_earlier_replay_gives_the_same_bytes(whole: tuple[pd.DataFrame, Replayed]) -> None:
+    factors, bars, funding = market(2)
+    everything = Inputs(factors, bars, funding, no_rows(BOOK_COSTS))
+    reads: list[pd.Timestamp] = []
+
+    def read(first: pd.Timestamp, last: pd.Timestamp) -> Inputs:
+        reads.append(first)
+        held = everything.before(last)
+        bars, funding = held.bars[held.bars["hour"] >= first], held.funding[held.funding["settled_at"] >= first]
+        return Inputs(held.factors[held.factors["hour"] >= first], bars, funding, held.books)
+
+    past = None
+    for days in (9, 10, 16, 21, 21):
+        reads.clear()
+        done = Replay(read, START, START + days * 24 * HOUR, 7, RULES, past).run()
+        tables = stacked(done.rounds)
+        past = Past(taken_out(tables, list(done.records["as_of"])), done.records, done.positions)
+    assert done.made == 0
+    assert min(reads) == START + pd.Timedelta(days=17)
+    same_rounds(done.rounds, whole[1].rounds)
+    pd.testing.assert_frame_equal(done.records, whole[1].records)
+    pd.testing.assert_frame_equal(done.positions, whole[1].positions, check_exact=True)
+
+
+def test_enough_results_bring_a_round_forward() -> None:
+    rules = Rules(execution=RULES.execution, ladder=RULES.ladder, cadence=Cadence(results=40))
+    _, replayed = replay(*market(2), as_of=END, seed=7, rules=rules)
+    early = replayed.records[replayed.records["reason"] == "results"]
+    assert len(early) > 0
+    assert (early["results"] >= 40).all()
+    assert (replayed.records["as_of"] == replayed.records["as_of"].dt.floor("D")).all()
+
+
+def test_on_a_market_without_edge_no_threshold_changes() -> None:
+    _, replayed = replay(*market(3), as_of=END, seed=7, rules=RULES)
+    assert not any(one.frames["gate_thresholds"]["changed"].any() for one in replayed.rounds)
