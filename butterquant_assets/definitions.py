@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import dagster as dg
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from butterquant_assets.automation import retrain_inputs
 from butterquant_assets.automation.alert_sensor import build_alert_sensor
@@ -36,6 +36,7 @@ from butterquant_assets.butterfly.update import UpdateConfig
 from butterquant_assets.foundation.calendar import KEY_FORMATS, shift_key, shift_month
 from butterquant_assets.foundation.errors import ConfigError, SourceError
 from butterquant_assets.foundation.settings import (
+    SWITCHED_OFF,
     HomeSettings,
     SectionBinding,
     bind_home,
@@ -124,6 +125,14 @@ class Settings(HomeSettings):
             ),
         )
     }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_invented_coins_beside_real_shares(cls, values: Any) -> Any:
+        # Asked for, they may join any home; by default simulated coins keep company with simulated shares only.
+        if isinstance(values, dict) and not values.get(CRYPTO) and values.get("source", "sample") != "sample":
+            return {**values, CRYPTO: {"source": SWITCHED_OFF}}
+        return values
 
     @field_validator("crypto")
     @classmethod

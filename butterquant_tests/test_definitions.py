@@ -256,3 +256,20 @@ def test_dg_finds_nothing_to_complain_about(tmp_path: Path) -> None:
     command = [str(binaries / "dg"), "check", "defs"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_simulated_coins_join_real_shares_only_when_asked_for(tmp_path: Path) -> None:
+    real = {"home": tmp_path, "source": "files", "data_dir": tmp_path}
+    assert load_settings(Settings, real, {}).crypto.source == "none"
+    assert load_settings(Settings, {**real, "crypto": {"source": "sample"}}, {}).crypto.source == "sample"
+    assert load_settings(Settings, {"home": tmp_path}, {}).crypto.source == "sample"
+
+
+def test_a_source_from_the_environment_decides_about_simulated_coins_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUTTERQUANT_SOURCE", "files")
+    monkeypatch.setenv("BUTTERQUANT_DATA_DIR", str(tmp_path))
+    assert load_settings(Settings, {"home": tmp_path}).crypto.source == "none"
+    monkeypatch.setenv("BUTTERQUANT_CRYPTO__COINS", "5")
+    assert load_settings(Settings, {"home": tmp_path}).crypto.source == "sample"
