@@ -39,8 +39,3 @@ def chunks(days: Iterable[str], most: int) -> list[list[str]]:
         else:
             found.append([day])
     return found
-
-
-def hours_between(first: int, end: int) -> list[int]:
-    """Starts of the full hours in [first, end), ms, ascending."""
-    return list(range(-(-first // HOUR_MS) * HOUR_MS, end // HOUR_MS * HOUR_MS, HOUR_MS))

@@ -9,7 +9,7 @@ judgements themselves (`crypto_cleaning.py`, `crypto_suspects.py`) and reading (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.foundation.lake import combine
 from butterquant_assets.market.crypto_cleaning import (
     LENGTHS,
-    REJECTED,
     join_rejects,
     missing_notes,
     screen,
@@ -258,12 +257,6 @@ class CleanedSource:
 
     def _now(self) -> datetime:
         return self._clock().astimezone(UTC).replace(tzinfo=None)
-
-
-def refused_by_reason(rejects: pd.DataFrame) -> Mapping[str, int]:
-    """How many rows were left out, by reason."""
-    lost = rejects[rejects["action"] == REJECTED]
-    return {str(reason): int(count) for reason, count in lost["reason"].value_counts().sort_index().items()}
 
 
 def _beside(day: str) -> tuple[str, str]:
