@@ -21,6 +21,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sql sql
 COPY butterquant_assets butterquant_assets
 RUN pip install --no-deps .
+# Kept beside the compiled modules, where the image's user may not write: no process has to parse them all again.
+RUN cd / && python -m butterquant_assets.foundation.module_source
 
 FROM python:3.11-slim
 # OpenMP is what lightgbm and scikit-learn load at run time.
@@ -37,6 +39,7 @@ RUN mkdir -p /home/butterquant/data \
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DAGSTER_HOME=/opt/butterquant \
+    DAGSTER_EVENT_BATCH_SIZE=500 \
     BUTTERQUANT_HOME=/home/butterquant/data
 USER butterquant
 VOLUME /home/butterquant/data

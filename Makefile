@@ -21,6 +21,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock 'torch==2.13.0' 2> >(grep -v 'is neither a file nor a directory' >&2)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock 2> >(grep -v 'is neither a file nor a directory' >&2)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . 2> >(grep -v 'is neither a file nor a directory' >&2)
+	@# What pip does for packages: compiled once, instead of by every process where PYTHONDONTWRITEBYTECODE is set.
+	@$(BIN)/python -m compileall -q butterquant_assets && $(BIN)/python -m butterquant_assets.foundation.module_source
 	@touch $@
 
 run: $(INSTALLED) ## bring the whole graph up to date on the embedded data (home: ./home)
@@ -33,7 +35,7 @@ test: $(INSTALLED) ## all quick tests
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED) ## real data, kills, services
-	$(PYTEST) -m slow
+	$(PYTEST) --no-loadscope-reorder -m slow
 
 soak: $(INSTALLED) ## 200 random SIGKILLs, an hour or more; goes on where it was stopped (SOAK="--kills 40 --seed 3")
 	$(BIN)/python -m butterquant_tests.faults.soak $(SOAK)

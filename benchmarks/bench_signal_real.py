@@ -11,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.harness import Result
 from benchmarks.signal_line import Line, run_line
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.signals.calibration_report import judge_calibration
 from butterquant_assets.signals.gate_report import gate_report
+from butterquant_assets.signals.learned_facts import chosen_afterwards, universe_sentence
 
 SEED = 7
 RUNS = {
@@ -55,13 +58,21 @@ def report(line: Line) -> str:
         f"{len(rounds)} rounds, the last {line.replayed.records.iloc[-1].to_dict() if rounds else 'none'}",
         judged.sentence,
         f"thresholds changed: {'; '.join(changes) or 'never'}",
-        gate_report(trades, seed=SEED).round(3).to_string(),
+        _shown(gate_report(trades, seed=SEED)),
     ]
     if judged.value("trades"):
-        parts.append(judged.curve[judged.curve["trades"] > 0].round(3).to_string())
+        parts.append(_shown(judged.curve[judged.curve["trades"] > 0]))
     if rounds:
+        share = chosen_afterwards(line.replayed.records.iloc[-1])
+        if share > 0:
+            parts.append(universe_sentence(share))
         shown = ["month", "track", "trades", "win_rate", "predicted_win_rate", "brier", "cost_error_bps", "bad_share"]
         shown += ["mean_pnl_bps", "sharpe", "sharpe_low", "sharpe_high"]
-        parts.append(rounds[-1].frames["signal_performance"][shown].round(3).to_string())
-        parts.append(rounds[-1].frames["funding_cost_report"].round(2).to_string())
+        parts.append(_shown(rounds[-1].frames["signal_performance"][shown]))
+        parts.append(_shown(rounds[-1].frames["funding_cost_report"], 2))
     return "\n".join(parts)
+
+
+def _shown(frame: pd.DataFrame, places: int = 3) -> str:
+    """A frame as text, its numbers rounded; times have no places to round to."""
+    return frame.round(dict.fromkeys(frame.select_dtypes("number").columns, places)).to_string()

@@ -14,10 +14,11 @@ import pandas as pd
 from butterquant_assets.foundation.calendar import key_range
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_sources.base import CryptoSource, open_crypto_source
-from butterquant_assets.signals.alignment import MarketTables, panel_of
+from butterquant_assets.signals.alignment import MarketTables
+from butterquant_assets.signals.at_close import factors_at_close
 from butterquant_assets.signals.book_costs import book_costs
 from butterquant_assets.signals.config import SignalConfig
-from butterquant_assets.signals.factors import compute_factors
+from butterquant_assets.signals.membership import COLUMNS
 from butterquant_assets.signals.replay import Replayed, replay
 from butterquant_assets.signals.versions import HOUR
 
@@ -69,9 +70,9 @@ def run_line(config: CryptoConfig, signals: SignalConfig | None = None, *, books
     )
     leaders = given.leaders(simulated=source.simulated)
     as_of = bars["hour"].max() + HOUR
-    panel = panel_of(tables, pd.Timestamp(days[0]), as_of - HOUR, leaders)
-    factors = compute_factors(panel, *leaders).frame().merge(bars[["hour", "coin"]], on=["hour", "coin"])
-    traded = bars[~(bars["outage"] | bars["suspect"])]
+    made = factors_at_close(tables, pd.Timestamp(days[0]), as_of - HOUR, leaders, 24 * len(days))
+    factors = made.merge(bars[["hour", "coin"]], on=["hour", "coin"])
+    traded = bars[~bars[["outage", "suspect", "suspect_later"]].any(axis=1)]
     costs = None
     if books:
         taken, levels = _rows(source, "order_books", days), _rows(source, "order_book_levels", days)
@@ -83,6 +84,7 @@ def run_line(config: CryptoConfig, signals: SignalConfig | None = None, *, books
         as_of=as_of,
         seed=given.seed,
         books=costs,
+        universe=_rows(source, "crypto_universe", days)[[*COLUMNS]],
         rules=given.rules(),
     )
     return Line(factors, trades, replayed, as_of)

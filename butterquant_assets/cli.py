@@ -15,7 +15,7 @@ import click
 
 from butterquant_assets.cli_collect import collect
 from butterquant_assets.cli_crypto import collect_crypto
-from butterquant_assets.cli_data import export, prune
+from butterquant_assets.cli_data import export, prune, trace
 from butterquant_assets.cli_exchange import exchange_simulator
 from butterquant_assets.cli_feedback import feedback
 from butterquant_assets.cli_models import DONE, FAILED, errors_to_exit_codes, models
@@ -86,6 +86,7 @@ main.add_command(collect)
 main.add_command(collect_crypto)
 main.add_command(export)
 main.add_command(prune)
+main.add_command(trace)
 main.add_command(exchange_simulator)
 main.add_command(serve)
 
@@ -172,10 +173,13 @@ def status(home: Path | None, as_json: bool) -> int:
 @click.option("--reports-port", default=3001, show_default=True, help="Port the reports are served on.")
 @errors_to_exit_codes
 def ui(source: str | None, data: Path | None, home: Path | None, host: str, port: int, reports_port: int) -> int:
-    """Dagster's webserver and daemon over the home directory, until interrupted."""
-    from butterquant_assets.runner import serve_ui
+    """Dagster's webserver and daemon over the home directory, until interrupted.
 
-    return serve_ui(_settings(home=home, source=source, data_dir=data), host, port, reports_port)
+    A crypto source that cannot be read when the home is new to it is told, and leaves the equity house alone there.
+    """
+    from butterquant_assets.processes import serve_ui
+
+    return serve_ui(_settings(home=home, source=source, data_dir=data), host, port, reports_port, _tell)
 
 
 @main.command()
@@ -185,9 +189,9 @@ def ui(source: str | None, data: Path | None, home: Path | None, host: str, port
 @errors_to_exit_codes
 def worker(home: Path | None, queues: tuple[str, ...], concurrency: int) -> int:
     """A Celery worker for BUTTERQUANT_EXECUTOR=celery, until SIGTERM; it finishes the step it is at."""
-    from butterquant_assets.runner import run_worker
+    from butterquant_assets.processes import run_worker
 
-    run_worker(_settings(home=home), queues, concurrency)
+    run_worker(_settings(home=home), queues, concurrency, _tell)
     return DONE
 
 
@@ -215,9 +219,9 @@ def backfill(home: Path | None, start: str, end: str, select: str | None, as_jso
 @errors_to_exit_codes
 def env(source: str | None, data: Path | None, home: Path | None) -> int:
     """Shell lines that let Dagster's own commands work on the home: eval "$(butterquant env)"; dg dev."""
-    from butterquant_assets.runner import dagster_variables
+    from butterquant_assets.processes import dagster_variables
 
-    for name, value in dagster_variables(_settings(home=home, source=source, data_dir=data)).items():
+    for name, value in dagster_variables(_settings(home=home, source=source, data_dir=data), _tell).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     return DONE
 
@@ -227,6 +231,11 @@ def _settings(**given: Any) -> Any:
     from butterquant_assets.foundation.settings import load_settings
 
     return load_settings(Settings, given)
+
+
+def _tell(problem: str) -> None:
+    """Beside what the command answers."""
+    click.echo(f"PROBLEM  {problem}", err=True)
 
 
 def _show_progress() -> None:
@@ -324,6 +333,9 @@ def _signals_text(found: dict[str, Any]) -> list[str]:
         if None not in (earned["low_bps"], earned["high_bps"]):
             said += f" (95 % interval over weeks {earned['low_bps']:+.1f} .. {earned['high_bps']:+.1f})"
         lines.append(said)
+    if share := found["chosen_afterwards"]:
+        lines.append(f"  {100 * share:.{0 if share >= 0.1 else 1}f} % of the trades behind this are of coins chosen")
+        lines[-1] += " afterwards: those that fell and went are missing, so it looks too good"
     return lines
 
 

@@ -1,7 +1,7 @@
-"""The commands about stored data: export a table of the warehouse, prune what has outlived its use.
+"""The commands about stored data: trace a decision, export a table of the warehouse, prune what has outlived its use.
 
 What belongs here: options, and calls of what does the work. What does not: what is written (`foundation.export`), what
-may go (`foundation.retention`, `orchestration.pruning`).
+is on record (`foundation.decision_trace`), what may go (`foundation.retention`, `orchestration.pruning`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 from butterquant_assets.cli_models import DONE, HOME, JSON, errors_to_exit_codes
 from butterquant_assets.foundation.errors import ConfigError
 
-TABLES = ("daily_metrics", "trade_decisions")
+TABLES = ("daily_metrics", "trade_decisions", "decision_revisions")
 LISTED = 20
 
 
@@ -73,6 +73,29 @@ def export(
     else:
         span = f"sessions {done.first} .. {done.last}" if done.rows else "no row in that span: was it materialised?"
         click.echo(f"{done.rows} rows of {table} in {done.file} ({done.bytes / 1e6:.1f} MB), {span}")
+    return DONE
+
+
+@click.command()
+@click.argument("ticker")
+@click.argument("session", metavar="YYYY-MM-DD")
+@HOME
+@JSON
+@errors_to_exit_codes
+def trace(ticker: str, session: str, home: Path | None, as_json: bool) -> int:
+    """Where each decision about TICKER on that session came from, what it said before, and what became of it.
+
+    \b
+    butterquant trace SIM03 2018-06-05
+    """
+    from butterquant_assets.foundation.decision_trace import trace_decision, trace_text
+    from butterquant_assets.foundation.warehouse import Warehouse
+
+    day = _day("YYYY-MM-DD", session)
+    with Warehouse(_settings(home).warehouse_location) as warehouse:
+        warehouse.migrate()
+        found = trace_decision(warehouse, day, ticker)
+    click.echo(json.dumps(found.to_json(), indent=2, sort_keys=True) if as_json else trace_text(found))
     return DONE
 
 

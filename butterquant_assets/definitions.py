@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ import dagster as dg
 from pydantic import field_validator, model_validator
 
 from butterquant_assets.automation import retrain_inputs
-from butterquant_assets.automation.alert_sensor import build_alert_sensor
+from butterquant_assets.automation.alert_sensor import build_alert_sensor, secrets_of
 from butterquant_assets.automation.crypto_collect import build_crypto_collect_job, build_crypto_collect_schedule
 from butterquant_assets.automation.failure_schedule import failed_partitions_job, failure_schedule
 from butterquant_assets.automation.jobs import build_refresh_job
@@ -52,13 +53,14 @@ from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_sources.base import CryptoSource, open_crypto_source
 from butterquant_assets.market.sources.base import MarketSource, open_source
 from butterquant_assets.monitoring import assets as monitoring_assets
-from butterquant_assets.monitoring.alert_config import AlertConfig, passwords_in
+from butterquant_assets.monitoring.alert_config import AlertConfig
+from butterquant_assets.monitoring.behind import CRYPTO_FEED, EQUITY_FEED, Feed
 from butterquant_assets.monitoring.config import MonitoringConfig
 from butterquant_assets.monitoring.failure_assets import build_failed_partitions
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, build_assets, build_checks
 from butterquant_assets.orchestration.axes import DayAxis, MonthAxes
 from butterquant_assets.orchestration.executors import executor_of
-from butterquant_assets.orchestration.house import CRYPTO, House, utc_now
+from butterquant_assets.orchestration.house import CRYPTO, EQUITY, House, utc_now
 from butterquant_assets.orchestration.io_manager import LakeIOManager
 from butterquant_assets.orchestration.span import GROWS_TO
 from butterquant_assets.signals import assets as signal_assets
@@ -155,8 +157,8 @@ class Settings(HomeSettings):
         return replace(AnalysisConfig(), iv_level="fitted")
 
 
-def open_market_source(settings: HomeSettings) -> MarketSource:
-    """The source that the settings name."""
+def open_market_source(settings: HomeSettings, clock: Callable[[], datetime] = utc_now) -> MarketSource:
+    """The source that the settings name; by the clock it refuses what is dated in the future."""
     return open_source(
         settings.source,
         data_dir=settings.data_dir,
@@ -164,11 +166,19 @@ def open_market_source(settings: HomeSettings) -> MarketSource:
         seed=settings.seed,
         edge=settings.edge,
         tickers=settings.tickers,
+        clock=clock,
     )
 
 
-def build_house(settings: Settings) -> House:
+def build_house(settings: Settings, clock: Callable[[], datetime] = utc_now) -> House:
     """The house of a home directory; binds a new home to its source and span first.
+
+    Parameters
+    ----------
+    settings
+        all settings
+    clock
+        tells the time, which neither a growing house nor its source outruns
 
     Raises
     ------
@@ -179,14 +189,15 @@ def build_house(settings: Settings) -> House:
     """
     source: MarketSource | None = None
     if not read_binding(settings.home):
-        source = open_market_source(settings)
+        source = open_market_source(settings, clock)
         bind_home(settings, _span(settings, source))
     opened = source
     return House(
         settings,
         MonthAxes(read_binding(settings.home), {"scan": max(1, settings.scan.months)}),
         DECLARATIONS,
-        lambda: opened if opened is not None else open_market_source(settings),
+        lambda: opened if opened is not None else open_market_source(settings, clock),
+        clock=clock,
         simulated=settings.source == "sample",
         landing=settings.data_dir,
     )
@@ -226,7 +237,7 @@ def build_crypto_house(settings: Settings, clock: Callable[[], datetime] = utc_n
     settings
         all settings
     clock
-        tells the time, which a growing house does not outrun
+        tells the time, which neither a growing house nor its source outruns
 
     Raises
     ------
@@ -241,7 +252,7 @@ def build_crypto_house(settings: Settings, clock: Callable[[], datetime] = utc_n
     refuse_other_binding(settings, CRYPTO)
     file, opened = settings.bound_sections[CRYPTO].file, None
     if not read_binding(settings.home, file):
-        opened = open_crypto_source(config, settings.home)
+        opened = open_crypto_source(config, settings.home, clock)
         bind_section(settings, CRYPTO, _crypto_span(config, opened, clock()))
     found = opened
     bound = read_binding(settings.home, file)
@@ -249,7 +260,7 @@ def build_crypto_house(settings: Settings, clock: Callable[[], datetime] = utc_n
         settings,
         DayAxis({**bound, "end": bound["last"]}),
         CRYPTO_DECLARATIONS if config.bar == "1h" else (*crypto_assets.MINUTE_ASSETS, *CRYPTO_DECLARATIONS),
-        lambda: found if found is not None else open_crypto_source(config, settings.home),
+        lambda: found if found is not None else open_crypto_source(config, settings.home, clock),
         clock=clock,
         name=CRYPTO,
         simulated=config.source == "sample",
@@ -318,7 +329,23 @@ def _crypto_collector(settings: Settings) -> tuple[list[dg.JobDefinition], list[
     return [job], [build_crypto_collect_schedule(settings.crypto)]
 
 
-def build_definitions(settings: Settings, houses: Sequence[House] | None = None) -> dg.Definitions:
+def feeds_of(settings: Settings) -> dict[str, Feed]:
+    """Tables whose rows should keep coming, by house: where files land, or the collector fills its store."""
+    comes = {EQUITY: settings.source == "files", CRYPTO: settings.crypto.source == "okx"}
+    return {house: feed for house, feed in ((EQUITY, EQUITY_FEED), (CRYPTO, CRYPTO_FEED)) if comes[house]}
+
+
+def told_missing(name: str, error: SourceError) -> str:
+    """What is said of a house that a home has to do without."""
+    return (
+        f"the {name} house is missing, because its source cannot be read ({error}): mend it, and start again or reload "
+        "the code location"
+    )
+
+
+def build_definitions(
+    settings: Settings, houses: Sequence[House] | None = None, failed: Mapping[str, SourceError] | None = None
+) -> dg.Definitions:
     """Everything Dagster needs to know about one home directory.
 
     Parameters
@@ -327,13 +354,12 @@ def build_definitions(settings: Settings, houses: Sequence[House] | None = None)
         all settings
     houses
         the houses, the equity house first, if the caller has built them already
+    failed
+        houses that could not be built, see `build_houses`; the code location says so in its metadata
     """
     houses = houses or build_houses(settings)
     house, others = houses[0], houses[1:]
-    secrets = (
-        *settings.alerts.secrets(),
-        *passwords_in(settings.warehouse_url, settings.lake_url, settings.broker_url),
-    )
+    secrets = secrets_of(settings, settings.alerts)
     collect_jobs, collect_sensors = _collector(settings)
     crypto_jobs, crypto_schedules = _crypto_collector(settings)
     # A poll of the services ends in one file, which the freshness sensor waits for. The crypto collector writes for
@@ -367,14 +393,24 @@ def build_definitions(settings: Settings, houses: Sequence[House] | None = None)
                 others=others,
                 model_assets={"success": "butterfly/success_champion"},
                 hold_training=True,
+                feeds=feeds_of(settings),
             ),
             *collect_sensors,
         ],
         executor=executor_of(settings.executor, settings.broker_url, lease_seconds=settings.lease_seconds),
+        metadata={f"{name} house": told_missing(name, error) for name, error in (failed or {}).items()},
     )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What `dg`, the webserver and the daemon load; the home comes from ``BUTTERQUANT_HOME`` (default ``./home``)."""
-    return build_definitions(load_settings(Settings, {}))
+    """What `dg`, the webserver and the daemon load; the home comes from ``BUTTERQUANT_HOME`` (default ``./home``).
+
+    A house whose source cannot be read, and that was never bound, does not keep the equity house from them.
+    """
+    settings = load_settings(Settings, {})
+    failed: dict[str, SourceError] = {}
+    houses = build_houses(settings, failed)
+    for name, error in failed.items():
+        logging.getLogger(__name__).warning(told_missing(name, error))
+    return build_definitions(settings, houses, failed)

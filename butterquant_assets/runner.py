@@ -1,13 +1,13 @@
-"""What the command line does: runs, status, one analysis, the UI. Knows Dagster; keeps it out of `cli`'s start-up."""
+"""What the command line does by itself: runs, status, one analysis; and asking for a backfill.
+
+Knows Dagster, and keeps it out of `cli`'s start-up. What does not belong here: Dagster's own processes, started or
+configured over a home (`processes.py`).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +29,12 @@ from butterquant_assets.definitions import (
 from butterquant_assets.foundation import errors
 from butterquant_assets.foundation.calendar import Unit, month_range, shift_month
 from butterquant_assets.foundation.errors import ButterQuantError, ConfigError, DataError, SourceError
-from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
+from butterquant_assets.foundation.files import sweep_temporaries
 from butterquant_assets.foundation.freshness import Freshness, Plan, State, plan
 from butterquant_assets.foundation.settings import BINDING_FILE
 from butterquant_assets.monitoring.summary import asset_states, findings, signal_findings
-from butterquant_assets.orchestration.house import EQUITY, House
+from butterquant_assets.orchestration.house import CRYPTO, EQUITY, House
+from butterquant_assets.orchestration.instance import INSTANCE, dagster_environment, prepare_home
 from butterquant_assets.orchestration.rebuild import release_obsolete
 
 if TYPE_CHECKING:
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 4
 WORST_FIRST = ("failed", "incomplete", "done", "current")
 STATED = ("source", "start", "end", "seed", "edge", "data_dir")
-REPORTS = "butterquant_assets.orchestration.report_server"
-WORKSPACE = """load_from:
-  - python_module:
-      module_name: butterquant_assets.definitions
-      location_name: butterquant_assets
-"""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -77,6 +72,7 @@ def bring_up_to_date(settings: Settings, selection: str | None = None, only: str
     with _only_runner(settings.home):
         houses[0].lake.sweep()
         sweep_temporaries(settings.home / "plots")
+        _account_for_dead_runs(houses, settings.home)
         wanted = _wanted(houses, settings, selection, only)
         done: dict[str, dict[str, Any]] = {}
         for house, chosen in wanted:
@@ -97,6 +93,20 @@ def bring_up_to_date(settings: Settings, selection: str | None = None, only: str
         "findings": _findings(houses),
         "houses": {name: {"status": report["status"], "runs": report["runs"]} for name, report in done.items()},
     }
+
+
+def _account_for_dead_runs(houses: Sequence[House], home: Path) -> None:
+    """Mark runs whose process has died, and tell Dagster what failed runs published without telling."""
+    from butterquant_assets.automation.missing_events import report_missing_events
+    from butterquant_assets.automation.runs import fail_dead_runs
+    from butterquant_assets.orchestration.event_batches import open_instance
+
+    if not (home / INSTANCE).is_dir():
+        return  # nothing ever ran
+    with open_instance(prepare_home(home)) as instance:
+        fail_dead_runs(instance)
+        for house in houses:
+            report_missing_events(instance, house)
 
 
 def _failed(error: ButterQuantError) -> dict[str, Any]:
@@ -240,68 +250,6 @@ def analyse_now(settings: Settings, ticker: str, date: str) -> dict[str, Any]:
     return {name: _plain(value) for name, value in result.items()} | {"features": features}
 
 
-def serve_ui(settings: Settings, host: str, port: int, reports_port: int) -> int:
-    """Webserver, daemon and the reports of one home, until interrupted or one of them ends."""
-    build_houses(settings)
-    environment = _dagster_environment(settings)
-    workspace = ["-w", str(_workspace_file(Path(environment["DAGSTER_HOME"])))]
-    commands = (
-        [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
-        [sys.executable, "-m", "dagster._daemon", "run", *workspace],
-        [sys.executable, "-m", REPORTS, str(settings.home), host, str(reports_port)],
-    )
-    environment.setdefault("BUTTERQUANT_REPORTS_URL", f"http://{host}:{reports_port}")
-    processes = [subprocess.Popen(command, env=environment, cwd=settings.home) for command in commands]  # noqa: S603
-    previous = signal.signal(signal.SIGTERM, lambda *_: _interrupt())
-    try:
-        while all(process.poll() is None for process in processes):
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        for process in processes:
-            process.send_signal(signal.SIGINT)
-        for process in processes:
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    ended = next(p for p in zip(commands, processes, strict=True) if p[1].returncode is not None)
-    raise ButterQuantError(f"{ended[0][2]} ended with {ended[1].returncode}; its messages are above")
-
-
-def _workspace_file(folder: Path) -> Path:
-    """The workspace of a home: same code location, same name as the workspace.yaml of the repository."""
-    path = folder / "workspace.yaml"
-    write_atomically(path, WORKSPACE.encode())
-    return path
-
-
-def dagster_variables(settings: Settings) -> dict[str, str]:
-    """What Dagster's own commands need in their environment to work on a home directory."""
-    build_houses(settings)
-    environment = _dagster_environment(settings)
-    return {name: environment[name] for name in ("BUTTERQUANT_HOME", "DAGSTER_HOME")}
-
-
-def run_worker(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
-    """A Celery worker in this very process, until it is told to stop.
-
-    Raises
-    ------
-    ConfigError
-        without a broker or the packages it needs.
-    """
-    from butterquant_assets.orchestration.executors import celery_app, worker_arguments
-
-    os.environ["BUTTERQUANT_HOME"] = str(settings.home)
-    # Read and hashed here once, the code is what every forked child runs and signs its results with.
-    build_houses(settings)
-    app = celery_app(settings.broker_url, lease_seconds=settings.lease_seconds)
-    app.worker_main(worker_arguments(queues, concurrency=concurrency))
-
-
 def ask_for_backfill(settings: Settings, start: str, end: str, selection: str | None) -> dict[str, Any]:
     """Ask the daemon of the instance for a backfill; returns its id and what it covers.
 
@@ -311,20 +259,25 @@ def ask_for_backfill(settings: Settings, start: str, end: str, selection: str | 
     ------
     ConfigError
         when the months (days) or the selection leave nothing to fill.
+    SourceError
+        if the source of the house that is to be filled cannot be read.
     """
     import dagster as dg
 
     from butterquant_assets.orchestration.backfills import keys_to_fill, request_backfill
 
-    houses = build_houses(settings)
+    failed: dict[str, SourceError] = {}
+    houses = build_houses(settings, failed)
     unit: Unit = "month" if max(len(start), len(end)) <= len("2018-01") else "day"
+    if unit == "day" and CRYPTO in failed:
+        raise failed[CRYPTO]
     house = next((house for house in houses if house.axes.unit == unit), houses[0])
     chosen = {node.name for node in house.nodes}
     if selection is not None:
         chosen = _selected(houses, house, settings, selection)
     keys = keys_to_fill(house, chosen, start, end, look_back=LOOK_BACK_MONTHS, look_ahead=LOOK_AHEAD_MONTHS)
     if "DAGSTER_HOME" not in os.environ:
-        os.environ["DAGSTER_HOME"] = _dagster_environment(settings)["DAGSTER_HOME"]
+        os.environ["DAGSTER_HOME"] = dagster_environment(settings.home)["DAGSTER_HOME"]
     with dg.DagsterInstance.get() as instance:
         identity = request_backfill(instance, build_definitions(settings, houses), keys, datetime.now(UTC))
     return {
@@ -333,10 +286,6 @@ def ask_for_backfill(settings: Settings, start: str, end: str, selection: str | 
         "days_per_run": settings.days_per_run,
         "assets": keys,
     }
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def _run_once(
@@ -351,14 +300,13 @@ def _run_once(
     """One Dagster run for a plan; returns what went wrong, or None."""
     from butterquant_assets.automation.jobs import refresh_name
     from butterquant_assets.automation.requests import request_of
-    from butterquant_assets.automation.runs import fail_dead_runs, process_tags
+    from butterquant_assets.automation.runs import process_tags
     from butterquant_assets.orchestration.assets import asset_key
     from butterquant_assets.orchestration.event_batches import open_instance
 
-    os.environ.update(_dagster_environment(settings))
+    os.environ.update(dagster_environment(settings.home))
     request = request_of(found, house)
     with open_instance(Path(os.environ["DAGSTER_HOME"])) as instance:
-        fail_dead_runs(instance)
         job = build_definitions(settings, houses).resolve_job_def(refresh_name(house))
         result = job.execute_in_process(
             instance=instance,
@@ -434,14 +382,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _dagster_environment(settings: Settings) -> dict[str, str]:
-    from butterquant_assets.orchestration.event_batches import batch_variables
-    from butterquant_assets.orchestration.instance import prepare_home
-
-    own = {"DAGSTER_HOME": str(prepare_home(settings.home)), "BUTTERQUANT_HOME": str(settings.home)}
-    return {**os.environ, **batch_variables(), **own}
 
 
 @contextmanager

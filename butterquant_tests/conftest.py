@@ -23,6 +23,22 @@ ADMIN_URLS = (
     "postgresql://root@127.0.0.1:5432/postgres",
 )
 
+# The files whose slow tests take minutes, longest first. Two workers that take one file after the other are done
+# together only if no long one is left to the end.
+LONGEST = (
+    *("faults/test_living_graph.py", "test_spine.py", "deploy/test_scale_out.py", "test_kill.py", "test_cli.py"),
+    *("faults/test_crash_points.py", "faults/test_daemon_kill.py", "butterfly/test_feedback_assets.py"),
+    *("signals/test_real_line.py", "market/collector/test_faults.py", "signals/test_planted_line.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; xdist keeps this order with ``--no-loadscope-reorder``."""
+    folder = Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in places), "LONGEST names a file that is gone"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 def unavailable(service: str, reason: str) -> None:
     """Skip the calling test, or fail it where services are required (BUTTERQUANT_REQUIRE_SERVICES=1)."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from butterquant_assets.foundation.calendar import month_range
 from butterquant_assets.market.sources.base import open_source
+from butterquant_tests import forks
 
 START, END = "2016-03", "2016-08"
 TICKERS = 10
@@ -32,6 +37,7 @@ SETTINGS = {f"BUTTERQUANT_SAMPLING__{name}": value for name, value in SAMPLING.i
     "BUTTERQUANT_SHORT_TERM__STEP_ROWS": "40",
     "BUTTERQUANT_SHORT_TERM__LIGHTGBM__ROUNDS": "5",
     "BUTTERQUANT_SHORT_TERM__MLP__MAX_EPOCHS": "3",
+    "BUTTERQUANT_MONITORING__HTML": "false",  # the page of evidently takes longer than all models together
     "BUTTERQUANT_CRYPTO__SOURCE": "none",  # the crypto house has homes of its own
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -65,38 +71,52 @@ def vendor(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def butterquant(
-    *arguments: str, home: Path, package_root: Path | None = None, check: bool = True, **environment: str
+    *arguments: str,
+    home: Path,
+    package_root: Path | None = None,
+    check: bool = True,
+    forked: bool = True,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, with the small settings."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    """Run the command line in a process of its own, with the small settings.
+
+    Parameters
+    ----------
+    package_root
+        folder of another package than this one; its process is started from nothing
+    check
+        whether anything but exit status 0 is an error
+    forked
+        whether the process may be forked from one that has imported everything, and thus shares its hash seed
+    environment
+        more settings
+    """
+    variables = forks.own_environment()
     variables |= SETTINGS | {"BUTTERQUANT_HOME": str(home)} | environment
     if package_root is not None:
         variables["PYTHONPATH"] = str(package_root)
-    done = subprocess.run(
-        [sys.executable, "-m", "butterquant_assets.cli", *arguments],
-        env=variables,
-        cwd=package_root or home.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    if forked and package_root is None:
+        done = forks.butterquant(arguments, folder=home.parent, environment=variables)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "butterquant_assets.cli", *arguments],
+            env=variables,
+            cwd=package_root or home.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
 
 
-def start(*arguments: str, home: Path, **environment: str) -> subprocess.Popen[bytes]:
-    """The command line in a process group of its own, silent, to be waited for or killed."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "butterquant_assets.cli", *arguments],
-        env=variables | SETTINGS | {"BUTTERQUANT_HOME": str(home)} | environment,
-        cwd=home.parent,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def killed_run(home: Path, after: float) -> bool:
+    """`butterquant run`, killed after some seconds; whether it was still at it."""
+    variables = forks.own_environment()
+    variables |= SETTINGS | {"BUTTERQUANT_HOME": str(home)}
+    return forks.killed(["run"], folder=home.parent, environment=variables, after=after)
 
 
 def run(home: Path, **options: Any) -> dict[str, Any]:
@@ -105,11 +125,42 @@ def run(home: Path, **options: Any) -> dict[str, Any]:
 
 
 def build(home: Path, data: Path) -> dict[str, Any]:
-    """The first run of a home over a folder of files."""
-    done = butterquant(
-        "run", "--json", "--source", "files", "--data", str(data), "--start", START, "--end", END, home=home
-    )
-    return json.loads(done.stdout)
+    """The first run of a home over a folder of files, in a process with a hash seed of its own."""
+    source = ("--source", "files", "--data", str(data), "--start", START, "--end", END)
+    return json.loads(butterquant("run", "--json", *source, home=home, forked=False).stdout)
+
+
+def shared(factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """A home, its data folder and the report of its first run, made once for all modules and workers.
+
+    It is to be read or copied: whoever changes it changes it for all.
+    """
+    data = shared_data(factory)
+    with _made_once(factory, "home") as folder:
+        report = folder / "report.json"
+        if not report.exists():
+            report.write_text(json.dumps(build(folder / "home", data)))
+        return folder / "home", data, json.loads(report.read_text())
+
+
+def shared_data(factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the shared home, without the home."""
+    with _made_once(factory, "vendor") as folder:
+        if not (folder / "data").exists():
+            write_vendor_files(folder / "making")
+            (folder / "making").rename(folder / "data")
+        return folder / "data"
+
+
+@contextmanager
+def _made_once(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder of the whole test run, for one worker at a time."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file
+        yield folder
 
 
 def copy_of(home: Path, data: Path, target: Path) -> tuple[Path, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,15 +14,13 @@ import httpx
 import pandas as pd
 import pytest
 
-from butterquant_tests import homes
+from butterquant_tests import forks, homes
 from butterquant_tests.shared_data import data_dir
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vendor") / "data"
-    homes.write_vendor_files(folder)
-    return folder
+    return homes.shared_data(tmp_path_factory)
 
 
 def refused(*arguments: str, home: Path, code: int, **environment: str) -> str:
@@ -38,7 +35,7 @@ def refused(*arguments: str, home: Path, code: int, **environment: str) -> str:
     "command", [[], ["run"], ["analyse"], ["status"], ["ui"], ["env"], ["models"], ["serve"], ["collect"]]
 )
 def test_every_command_explains_itself(command: list[str], tmp_path: Path) -> None:
-    text = homes.butterquant(*command, "--help", home=tmp_path).stdout
+    text = homes.butterquant(*command, "--help", home=tmp_path, forked=False).stdout
     assert len(text) > 200
     assert "Usage" in text
     assert "\\b" not in text
@@ -214,14 +211,17 @@ def test_hourly_bars_are_refused_as_daily_ones(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_stocks_run_from_bars_to_onnx(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    options = ("--source", "files", "--data", str(data_dir()), "--start", "2015-01", "--end", "2016-12", "--json")
-    quota = {"LOW_DAYS": "40", "NORMAL_DAYS": "60", "HIGH_DAYS": "40", "TICKERS_PER_DAY": "50"}
+    options = ("--source", "files", "--data", str(data_dir()), "--start", "2015-07", "--end", "2016-06", "--json")
+    quota = {"LOW_DAYS": "40", "NORMAL_DAYS": "60", "HIGH_DAYS": "40", "TICKERS_PER_DAY": "20"}
     environment = {f"BUTTERQUANT_SAMPLING__{name}": value for name, value in quota.items()}
-    report = json.loads(homes.butterquant("run", *options, home=home, **environment).stdout)
+    rows = ("TRAINING__MINIMUM_ROWS", "TRAINING__STEP_ROWS", "SHORT_TERM__MINIMUM_TRAIN_ROWS", "SHORT_TERM__STEP_ROWS")
+    environment |= {f"BUTTERQUANT_{name}": "600" for name in rows}
+    environment["BUTTERQUANT_MONITORING__HTML"] = "true"
+    report = json.loads(homes.butterquant("run", *options, home=home, forked=False, **environment).stdout)
     assert report["status"] == "done"
     found = report["findings"]
     assert found["strata"]["high"]["taken_days"] == found["strata"]["high"]["found_days"] == 26
-    assert found["training_rows"] > 5000
+    assert found["training_rows"] > 2000
     assert Path(found["model"]["onnx"]).is_file()
     analyses = pd.concat(map(pd.read_parquet, sorted((home / "lake/butterfly/analyses").glob("*.parquet"))))
     assert (analyses["debit"] > 0).all()
@@ -235,7 +235,7 @@ def test_the_webserver_and_daemon_start_on_an_empty_home_and_stop_together(tmp_p
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    variables = forks.own_environment()
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""`butterquant export` and `butterquant prune`: options, answers, exit codes."""
+"""`butterquant export`, `trace` and `prune`: options, answers, exit codes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from butterquant_assets import cli_data
 from butterquant_assets.foundation import export as exports
 from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_tests.foundation.test_decision_record import SECOND, decisions, record
 from butterquant_tests.foundation.test_warehouse import daily_metrics
 
 
@@ -65,7 +66,10 @@ def test_an_export_without_rows_says_so(home: Path, tmp_path: Path) -> None:
         (("daily_metrics", "--since", "2018-13-01"), "--since is '2018-13-01', which is not a date"),
         (("daily_metrics", "--since", "2018-02-01", "--until", "2018-01-01"), "after its end 2018-01-01"),
         (("trade_decisions", "--since", "2018-02-01", "--minimum-score", "1"), "has no filter minimum_score"),
-        (("model_events", "--since", "2018-02-01"), "is not one of 'daily_metrics', 'trade_decisions'"),
+        (
+            ("model_events", "--since", "2018-02-01"),
+            "is not one of 'daily_metrics', 'trade_decisions', 'decision_revisions'",
+        ),
     ],
 )
 def test_bad_usage_exits_with_2_and_a_reason(home: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -98,3 +102,27 @@ def test_what_was_pruned_is_worded_by_kind() -> None:
     assert "3 model: decision" in text
     nothing = cli_data._prune_text(report | {"counts": {}, "bytes": {}, "removed": [], "dry_run": False, "kept": {}})
     assert nothing == "Removed, older than 30 days:\n  nothing"
+
+
+def trace(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli_data.trace, [*arguments, "--home", str(home)])
+
+
+def test_a_decision_is_traced(home: Path) -> None:
+    with Warehouse(f"sqlite:///{home / 'warehouse.sqlite'}") as warehouse:
+        record(warehouse, decisions("AB"))
+        record(warehouse, decisions("BA"), SECOND)
+    done = trace(home, "A", "2018-02-05")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("A on 2018-02-05\noutcome on 2018-03-05: ROI +5.0 % net")
+    assert done.output.count("said until 2018-02-07 03:30:15") == 2
+    answer = json.loads(trace(home, "A", "2018-02-05", "--json").output)
+    assert [each["model_version"] for each in answer["decisions"]] == ["v1", None]
+    assert [each["said_before"][0]["rank"] for each in answer["decisions"]] == [1, 1]
+
+
+def test_a_trace_of_nothing_exits_with_1_and_of_no_day_with_2(home: Path) -> None:
+    nothing = trace(home, "A", "2018-02-05")
+    assert (nothing.exit_code, "no decision about A on 2018-02-05" in nothing.output) == (1, True)
+    no_day = trace(home, "A", "yesterday")
+    assert (no_day.exit_code, "'yesterday', which is not a date" in no_day.output) == (2, True)

@@ -28,6 +28,7 @@ from butterquant_assets.orchestration.house import House
 from butterquant_tests.shared_data import ROOT
 
 INVENTORY = "monitoring/failed_partitions"
+STORED_TYPES = {"datetime64[us]", "str", "float64", "int64", "bool"}
 HEAVY = (
     "torch",
     "xgboost",
@@ -89,6 +90,16 @@ def test_every_asset_has_group_owner_kinds_description_schema_and_reads(definiti
         assert len(spec.description or "") > 20, spec.key
         schema = spec.metadata["dagster/column_schema"]
         assert all(column.description for column in schema.columns), spec.key
+        assert {column.type for column in schema.columns} <= STORED_TYPES, spec.key
+
+
+def test_every_asset_says_where_its_files_lie_and_a_partitioned_one_names_the_folder(
+    definitions: dg.Definitions,
+) -> None:
+    for spec in definitions.resolve_all_asset_specs():
+        if spec.key.to_user_string() == INVENTORY:
+            continue
+        assert spec.metadata["dagster/uri"].endswith("/" if spec.partitions_def else ".parquet"), spec.key
 
 
 def test_the_lineage_runs_from_bars_to_onnx(definitions: dg.Definitions) -> None:

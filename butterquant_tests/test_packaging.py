@@ -22,12 +22,12 @@ def copied(dockerfile: str) -> list[str]:
 def test_an_installed_package_brings_its_sql_and_its_profile(tmp_path: Path) -> None:
     # What the wheel's force-include makes of a checkout: no sql/ beside the package, _sql inside it.
     package = tmp_path / "site" / "butterquant_assets"
-    for name in ("__init__.py", "foundation/__init__.py", "orchestration/__init__.py", "orchestration/instance.py"):
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_bytes((ROOT / "butterquant_assets" / name).read_bytes())
-    for name in ("errors", "sql_files", "sql_values", "warehouse"):
-        source = ROOT / "butterquant_assets" / "foundation" / f"{name}.py"
-        (package / "foundation" / source.name).write_bytes(source.read_bytes())
+    needed = [ROOT / "butterquant_assets" / name for name in ("__init__.py", "orchestration/__init__.py")]
+    needed += [ROOT / "butterquant_assets" / "orchestration" / "instance.py"]
+    for source in (*needed, *(ROOT / "butterquant_assets" / "foundation").glob("*.py")):
+        target = package / source.relative_to(ROOT / "butterquant_assets")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
     for source in (ROOT / "sql").rglob("*.sql"):
         target = package / "_sql" / source.relative_to(ROOT / "sql")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,7 @@ MODELS = {f"butterfly/{name}_model" for name in ("success", "volatility", "direc
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
     """A home built once from files, its data folder, and the report of its first run."""
-    folder = tmp_path_factory.mktemp("built")
-    homes.write_vendor_files(folder / "data")
-    report = homes.build(folder / "home", folder / "data")
-    return folder / "home", folder / "data", report
+    return homes.shared(tmp_path_factory)
 
 
 @pytest.fixture
@@ -92,8 +89,8 @@ def test_the_onnx_file_gives_probabilities_for_the_stored_features(built: tuple[
     assert card["input"]["features"] == list(features.columns)
 
 
-def test_a_second_run_launches_nothing(built: tuple[Path, Path, dict]) -> None:
-    report = homes.run(built[0])
+def test_a_second_run_launches_nothing(fresh: tuple[Path, Path]) -> None:
+    report = homes.run(fresh[0])
     assert report["status"] == "current"
     assert report["runs"] == []
     assert homes.rebuilt(report) == {}
@@ -201,8 +198,11 @@ def test_a_damaged_lake_file_is_rebuilt(fresh: tuple[Path, Path]) -> None:
 
 
 def copied_package(folder: Path) -> Path:
-    """A copy of the package that a test may edit; returns the folder to import it from."""
-    ignored = shutil.ignore_patterns("__pycache__")
+    """A copy of the package that a test may edit; returns the folder to import it from.
+
+    What is compiled comes along, numba's half minute above all; what another process is just writing does not.
+    """
+    ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
     shutil.copytree(ROOT / "butterquant_assets", folder / "code" / "butterquant_assets", ignore=ignored)
     shutil.copytree(ROOT / "sql", folder / "code" / "sql")
     return folder / "code"

@@ -105,14 +105,13 @@ def build_collect_sensor(
             return dg.SkipReason(f"everything is collected through {closed}")
         if active := context.instance.get_runs(dg.RunsFilter(job_name=COLLECT, statuses=UNFINISHED), limit=1):
             return dg.SkipReason(f"run {active[0].run_id[:8]} is collecting")
-        tried = json.loads(context.cursor or "{}")
-        attempts = int(tried["attempts"]) if tried.get("session") == closed else 0
+        attempts, asked = polls(context.cursor, closed)
         if attempts >= config.attempts:
             return dg.SkipReason(
                 f"{len(waiting)} are not complete through {closed} after {attempts} polls ({', '.join(waiting[:5])}): "
                 "the next session is awaited; see the newest run of the job, or run `butterquant collect`"
             )
-        if attempts and instant < (due := datetime.fromisoformat(tried["at"]) + pause(config, attempts)):
+        if attempts and asked <= instant < (due := asked + pause(config, attempts)):
             return dg.SkipReason(f"{len(waiting)} are not complete through {closed}; asked again at {due:%H:%M} UTC")
         cursor = {"session": closed, "attempts": attempts + 1, "at": instant.isoformat()}
         return dg.SensorResult(
@@ -128,6 +127,17 @@ def build_collect_sensor(
         )
 
     return sensor
+
+
+def polls(cursor: str | None, session: str) -> tuple[int, datetime]:
+    """Polls for a session that a cursor remembers, and when the last one was; none where it is not understood."""
+    try:
+        tried = json.loads(cursor or "{}")
+        if tried.get("session") == session:
+            return int(tried["attempts"]), datetime.fromisoformat(tried["at"]).astimezone(UTC)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass  # of another version: the session is asked for afresh
+    return 0, datetime.min.replace(tzinfo=UTC)
 
 
 def missing(config: CollectConfig, folder: Path, now: datetime) -> tuple[str, ...]:

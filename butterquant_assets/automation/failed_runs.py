@@ -1,16 +1,16 @@
-"""Runs that failed since a mark, as the plain values alerts are made of."""
+"""Runs that failed or succeeded, as the plain values that alerts and retries are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 from dagster import DagsterEventType
 
 from butterquant_assets.automation.requests import FINGERPRINT_TAG
-from butterquant_assets.monitoring.alerts import FailedRun
-from butterquant_assets.monitoring.failure_assets import failure_of
+from butterquant_assets.monitoring.failure_assets import failure_of, planned_steps
+from butterquant_assets.monitoring.run_failures import FailedRun, SucceededRun, failure_identity
 
 AT_ONCE = 50
 
@@ -57,12 +57,42 @@ def failures_after(instance: dg.DagsterInstance, mark: Mark | None) -> tuple[lis
         reached = page[-1].storage_id
         records = [record for record in page if record.timestamp > told]
     found = []
-    for run_id in dict.fromkeys(record.run_id for record in records):
+    for run_id, place in {record.run_id: record.storage_id for record in records}.items():
         run = instance.get_run_by_id(run_id)
         if run is not None:
-            message, _ = failure_of(instance, run_id)
-            found.append(FailedRun(run_id, run.job_name, run.tags.get(FINGERPRINT_TAG, ""), message))
+            message, steps = failure_of(instance, run_id)
+            found.append(FailedRun(run_id, run.job_name, message, tuple(sorted(steps)), place))
     return found, Mark(reached, max([*(record.timestamp for record in records), mark.at or 0.0]))
+
+
+def successes_after(instance: dg.DagsterInstance, place: int) -> list[SucceededRun]:
+    """The newest runs that succeeded after a place in the event log, oldest first, at most 50."""
+    asked = dg.RunStatusChangeRecordsFilter(event_type=DagsterEventType.RUN_SUCCESS, after_storage_id=place)
+    found = []
+    for record in reversed(instance.fetch_run_status_changes(asked, limit=AT_ONCE).records):
+        run = instance.get_run_by_id(record.run_id)
+        if run is not None:
+            found.append(SucceededRun(run.run_id, run.job_name, planned_steps(instance, run), record.storage_id))
+    return found
+
+
+def newest_outcome(instance: dg.DagsterInstance, job: str, asked: Collection[str]) -> tuple[str, str | None] | None:
+    """The newest finished run of a job that carries one of these fingerprints; None where there is none.
+
+    Returns
+    -------
+    its id, and the identity of its failure (`run_failures.failure_identity`) or None for a success
+    """
+    if not asked:
+        return None
+    statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    wanted = dg.RunsFilter(job_name=job, statuses=statuses, tags={FINGERPRINT_TAG: list(asked)})
+    for run in instance.get_runs(wanted, limit=1):
+        if run.is_success:
+            return run.run_id, None
+        message, steps = failure_of(instance, run.run_id)
+        return run.run_id, failure_identity(job, steps, message)
+    return None
 
 
 def _page(instance: dg.DagsterInstance, after: int) -> Sequence[dg.EventLogRecord]:

@@ -9,11 +9,11 @@ from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.freshness import Freshness, Plan
 from butterquant_assets.foundation.lake import combine
 from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.pools import TRAINING_POOL
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 FINGERPRINT_TAG = "butterquant/fingerprint"
 REASON_TAG = "butterquant/reason"
-TRAINING_POOL = "training"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """The retrain sensor: lets the models learn when there is a reason to, and records which reason it was.
 
-What belongs here: turning a decision into an event and a run. What does not: the policy (`retraining`), measuring
-drift or decay (`monitoring`), and what a model learns from (the lines).
+What belongs here: turning a decision into an event and a run, and following it to its end. What does not: the policy
+(`retraining`), what an event releases (`retrain_runs`), measuring drift or decay (`monitoring`), and what a model
+learns from (the lines).
 
 A model is a pure function of what it reads, so a retrain on the same rows would give the same model. A retrain
 therefore releases what the freshness sensor holds back: models whose training rows, feedback or code have changed
-since. Where nothing has, the event says that there was nothing new to learn from.
+since. Where nothing has, the event says that there was nothing new to learn from; where what is new is quarantined,
+the retrain waits for it.
 
 The event is written before the run is requested, and carried by the run as a tag. So a daemon that dies in between
-neither forgets the retrain (an event without a run is requested again) nor repeats it (one with a run is not).
+neither forgets the retrain (an event without a run is requested again) nor repeats it (one with a run is not). One
+that was given up is recorded as such, so that its reasons may call for a retrain again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,22 +23,27 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from butterquant_assets.automation.jobs import REFRESH
-from butterquant_assets.automation.requests import refuse_mere_configuration, request_of, trained_families, without
-from butterquant_assets.automation.retraining import Condition, Decision, RetrainConfig, decide
+from butterquant_assets.automation.requests import trained_families
+from butterquant_assets.automation.retrain_runs import (
+    Standing,
+    asked_for,
+    open_retrains,
+    reach_of,
+    run_of,
+    standing_of,
+)
+from butterquant_assets.automation.retraining import CODE, Condition, Decision, RetrainConfig, decide
 from butterquant_assets.automation.retries import RetryPolicy
 from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
-from butterquant_assets.automation.sensors import POLICY, run_request
+from butterquant_assets.automation.sensors import POLICY
 from butterquant_assets.foundation.errors import ButterQuantError, DamagedFileError
-from butterquant_assets.foundation.freshness import State, plan
 from butterquant_assets.foundation.retrain_log import Kind, Reason, RetrainEvent, RetrainLog, new_event
 from butterquant_assets.orchestration.house import House
 
 INTERVAL_SECONDS = 60
-EVENT_TAG, KIND_TAG = "butterquant/retrain", "butterquant/retrain-kind"
-REASONS_TAG, FIGURES_TAG = "butterquant/retrain-reasons", "butterquant/retrain-figures"
-# An event older than this whose runs are gone was pruned, not lost.
-PENDING = timedelta(days=2)
-TAG_LENGTH = 1000
+REMEMBERED = 8
+"""Ends that the cursor holds: of more than four retrains the log itself tells that a later one took their place."""
+CODE_CHANGED = "the code on disk is newer than the code loaded here: reload the code location"
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class CodeCondition:
 
     month: str
     text: str
-    name: str = "code"
+    name: str = CODE
     fired: bool = True
 
     @property
@@ -104,14 +111,18 @@ def build_retrain_sensor(
         now, log = clock(), RetrainLog(house.settings.warehouse_location)
         try:
             history = log.events() or _first_look(log, now)
-            pending = _pending(context, history, now)
-            if pending is not None:
-                return _resume(house, context.instance, pending, now, policy, updates)
             active = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
+            ended = tuple(filter(None, (context.cursor or "").split(",")))
+            held_up = []
+            for event in open_retrains(history, now, timedelta(days=house.settings.prune_after_days), ended):
+                stands = standing_of(house, context.instance, event, now, policy, updates)
+                if stands.step != "held_up":
+                    return _proceed(house, log, event, stands, now, ended, busy=bool(active))
+                held_up.append(stands.text)
             conditions = (*signals(house), *code_conditions(house))
             decision = decide(now, history, conditions, config, in_flight=bool(active))
             if decision.action in ("none", "wait"):
-                return dg.SkipReason(decision.text)
+                return dg.SkipReason("; ".join([*held_up, decision.text]))
             return _retrain(house, log, decision, now, take, updates)
         except (ButterQuantError, OSError) as error:
             return dg.SkipReason(str(error))
@@ -144,48 +155,29 @@ def code_conditions(house: House) -> tuple[CodeCondition, ...]:
     return (CodeCondition(codes, f"the code of {', '.join(changed)} has changed"),)
 
 
-def _pending(
-    context: dg.SensorEvaluationContext, history: Sequence[RetrainEvent], now: datetime
-) -> RetrainEvent | None:
-    """The newest retrain that was decided on and has not come to an end."""
-    newest = next((event for event in reversed(history) if event.outcome == "requested"), None)
-    if newest is None or abs(now - newest.at) > PENDING or context.cursor == newest.event_id:
-        return None
-    return newest
-
-
-def _resume(
+def _proceed(
     house: House,
-    instance: dg.DagsterInstance,
+    log: RetrainLog,
     event: RetrainEvent,
+    stands: Standing,
     now: datetime,
-    policy: RetryPolicy,
-    updates: Collection[str],
+    ended: Sequence[str],
+    *,
+    busy: bool,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Follow a retrain to its end: ask for its run where there is none, and again after a failure."""
-    records = instance.get_run_records(dg.RunsFilter(tags={EVENT_TAG: event.event_id}))
-    states = {record.dagster_run.status for record in records}
-    if states & set(UNFINISHED):
-        return dg.SkipReason(f"retrain {event.event_id[:8]} is under way")
-    if dg.DagsterRunStatus.SUCCESS in states:
-        return dg.SensorResult(skip_reason=f"retrain {event.event_id[:8]} is done", cursor=event.event_id)
-    if dg.DagsterRunStatus.CANCELED in states:
-        return dg.SensorResult(skip_reason=f"retrain {event.event_id[:8]} was cancelled", cursor=event.event_id)
-    if len(records) >= policy.attempts:
-        text = f"retrain {event.event_id[:8]} failed {len(records)} times; look at its newest run, mend the cause"
-        return dg.SensorResult(skip_reason=text, cursor=event.event_id)
-    if records:
-        ended = max(record.end_time or record.update_timestamp.timestamp() for record in records)
-        due = datetime.fromtimestamp(ended + policy.wait(len(records)), UTC).replace(tzinfo=None)
-        if now < due:
-            return dg.SkipReason(
-                f"attempt {len(records)} of {policy.attempts} at retrain {event.event_id[:8]} failed; the next comes "
-                f"at {due:%Y-%m-%d %H:%M:%S} UTC"
-            )
-    run = _run_of(house, event, updates)
-    if run is None:
-        return dg.SensorResult(skip_reason="what was to be retrained is current by now", cursor=event.event_id)
-    return dg.SensorResult(run_requests=[run])
+    """Do what an open retrain needs next; the cursor takes it in when it has ended."""
+    if stands.step == "go" and busy:
+        return dg.SkipReason(f"a run is under way, so {stands.text} waits")
+    if stands.step == "go" and house.code_has_changed():
+        return dg.SkipReason(CODE_CHANGED)
+    if stands.run is not None:
+        return dg.SensorResult(run_requests=[stands.run])
+    if stands.step == "wait":
+        return dg.SkipReason(stands.text)
+    if stands.step == "failed":
+        log.record_failure(event.event_id, now, stands.attempts)
+    cursor = ",".join([*ended, event.event_id][-REMEMBERED:])
+    return dg.SensorResult(skip_reason=stands.text, cursor=cursor)
 
 
 def _retrain(
@@ -197,47 +189,17 @@ def _retrain(
     updates: Collection[str],
 ) -> dg.SensorResult | dg.SkipReason:
     if house.code_has_changed():
-        return dg.SkipReason("the code on disk is newer than the code loaded here: reload the code location")
+        return dg.SkipReason(CODE_CHANGED)
     kind: Kind = "full" if decision.action == "full" else "update"
     # An update learns from the scans themselves; feedback taken for it would lie unread until the next full retrain.
     added = take(house, now) if kind == "full" else 0
     wanted = new_event(now, kind, "requested", added, decision.reasons)
-    run = _run_of(house, wanted, updates)
-    if run is None and (waits := _waiting(house)):
-        return dg.SkipReason(f"{waits}; until then this waits: {decision.text}")
+    reach = reach_of(house, asked_for(house, kind, updates))
+    run = run_of(wanted, reach)
+    if run is None and reach.held_up:
+        return dg.SkipReason(f"{reach.told}; until then this waits: {decision.text}")
     if run is None:
         log.record(new_event(now, kind, "nothing_new", added, decision.reasons))
         return dg.SkipReason(f"nothing new to learn from, though: {decision.text}")
     log.record(wanted)
     return dg.SensorResult(run_requests=[run])
-
-
-def _waiting(house: House) -> str:
-    """What keeps a trained asset from being made at all; empty where nothing does."""
-    freshness = house.freshness()
-    judged = {name: freshness.judge(name, None) for name in trained_families(house)}
-    return "; ".join(f"{name} {', '.join(j.reasons)}" for name, j in judged.items() if j.state is State.WAITING)
-
-
-def _run_of(house: House, event: RetrainEvent, updates: Collection[str]) -> dg.RunRequest | None:
-    """The run over what an event releases, and over all that it reads and that reads it; None when that is current."""
-    judged = house.freshness()
-    families = trained_families(house)
-    asked = families if event.kind == "full" else {house.declaration(name).names[0] for name in updates}
-    trained: frozenset[str] = frozenset().union(*families.values())
-    released: frozenset[str] = frozenset().union(*(families[name] for name in families if name in asked))
-    found = without(plan(judged), trained - released)
-    if not any(found.affected.get(name) for name in released):
-        return None
-    refuse_mere_configuration(found)
-    return run_request(request_of(found, house, judged), _tags(event))
-
-
-def _tags(event: RetrainEvent) -> dict[str, str]:
-    figures = {reason.name: dict(reason.figures) for reason in event.reasons if reason.figures}
-    return {
-        EVENT_TAG: event.event_id,
-        KIND_TAG: event.kind,
-        REASONS_TAG: ", ".join(dict.fromkeys(reason.name for reason in event.reasons)),
-        FIGURES_TAG: json.dumps(figures, sort_keys=True)[:TAG_LENGTH],
-    }

@@ -4,7 +4,8 @@ What belongs here: the policy. What does not: measuring drift or decay, taking f
 
 A condition acts once per occasion (its month; for changed code, the code's version), so that one that stays true does
 not retrain again and again; the weekly and monthly retrains follow regardless. What is held back by the minimum
-interval, or by a retrain under way, is not forgotten: it stays unhandled and is decided on again at the next look.
+interval, or by a retrain under way, is not forgotten: it stays unhandled and is decided on again at the next look. Nor
+is what a retrain was given up over: it did not act, so its occasions may act again, and its period is not over.
 """
 
 from __future__ import annotations
@@ -12,12 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Literal, Protocol
 
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.retrain_log import Kind, Reason, RetrainEvent
 
 WEEKLY, MONTHLY = "weekly", "monthly"
+CODE = "code"
+"""Name of the condition that the code of a trained asset has changed."""
+AFTER_FAILURE, LONGEST_AFTER_FAILURE = timedelta(days=1), timedelta(days=8)
+"""No retrain follows one that was given up within the first; the time doubles with each that is given up after it, up
+to the second, so that a cause that lasts costs a round of attempts in eight days. Code that none of them tried waits
+for the first time only."""
+MINUTE = "%Y-%m-%d %H:%M"
 
 
 class Condition(Protocol):
@@ -118,7 +127,7 @@ def decide(
     if not config.enabled:
         return Decision("none", (), "retraining is switched off (BUTTERQUANT_RETRAINING__ENABLED)")
     past = [event for event in history if event.at <= now]
-    handled = {(reason.name, reason.occasion) for event in history for reason in event.reasons}
+    handled = {(r.name, r.occasion) for event in history if event.failed_at is None for r in event.reasons}
     fired = tuple(
         Reason(c.name, c.month, _plain(c.figures), c.text)
         for c in conditions
@@ -133,23 +142,49 @@ def decide(
     why = "; ".join(reason.text for reason in reasons)
     if in_flight:
         return Decision("wait", reasons, f"a run is under way, so this waits: {why}")
-    last = max((event.at for event in past if event.outcome == "requested"), default=None)
-    if last is not None and now - last < timedelta(hours=config.minimum_hours):
-        until = last + timedelta(hours=config.minimum_hours)
-        return Decision(
-            "wait",
-            reasons,
-            f"the last retrain was at {last:%Y-%m-%d %H:%M}; until {until:%Y-%m-%d %H:%M} this waits: {why}",
-        )
+    if held := _held_back(now, past, fired, config):
+        return Decision("wait", reasons, f"{held} this waits: {why}")
     return Decision(kind, reasons, why)
 
 
+def _held_back(now: datetime, past: Sequence[RetrainEvent], fired: Sequence[Reason], config: RetrainConfig) -> str:
+    """Which retrain is too recent for another one, and until when; empty for none."""
+    asked = [event for event in past if event.outcome == "requested"]
+    waits = [
+        (event.at + timedelta(hours=config.minimum_hours), f"the last retrain was at {event.at:{MINUTE}}")
+        for event in asked
+    ]
+    in_vain = list(takewhile(lambda event: event.failed_at is not None, reversed(asked)))
+    tried = {(reason.name, reason.occasion) for event in in_vain for reason in event.reasons}
+    mended = any(reason.name == CODE and (reason.name, reason.occasion) not in tried for reason in fired)
+    wait = AFTER_FAILURE if mended else _longer_each_time(len(in_vain))
+    waits += [
+        (event.failed_at + wait, f"the last retrain was given up at {event.failed_at:{MINUTE}}{_nth(in_vain)}")
+        for event in in_vain
+        if event.failed_at is not None and event.failed_at <= now
+    ]
+    until, what = max(waits, default=(now, ""))
+    return f"{what}; until {until:{MINUTE}}" if until > now else ""
+
+
+def _longer_each_time(times: int) -> timedelta:
+    """How long to wait after so many retrains in a row were given up."""
+    wait = AFTER_FAILURE
+    for _ in range(1, times):
+        wait = min(2 * wait, LONGEST_AFTER_FAILURE)  # a power would overflow in a home that fails for a year
+    return wait
+
+
+def _nth(in_vain: Sequence[RetrainEvent]) -> str:
+    return f", as were the {len(in_vain) - 1} before it" if len(in_vain) > 1 else ""
+
+
 def _last(past: Sequence[RetrainEvent], *kinds: str) -> datetime | None:
-    return max((event.at for event in past if event.kind in kinds), default=None)
+    return max((event.at for event in past if event.kind in kinds and event.failed_at is None), default=None)
 
 
 def _overdue(now: datetime, last: datetime | None, days: float, name: str) -> tuple[Reason, ...]:
-    """The reason of a period that is over; it counts from the last event of its kind, whatever came of that."""
+    """The reason of a period that is over; it counts from the last event of its kind that was not given up."""
     day = now.strftime("%Y-%m-%d")
     if last is None:
         return (Reason(name, day, {}, f"no {name} retrain is on record"),)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from butterquant_assets.automation.failed_runs import newest_outcome
 from butterquant_assets.automation.jobs import refresh_name
 from butterquant_assets.automation.landing import look
+from butterquant_assets.automation.missing_events import report_missing_events
 from butterquant_assets.automation.requests import (
     FINGERPRINT_TAG,
     Request,
@@ -20,17 +22,21 @@ from butterquant_assets.automation.requests import (
     waiting_for_retrain,
     without,
 )
-from butterquant_assets.automation.retries import Attempts, RetryPolicy, next_step
+from butterquant_assets.automation.retries import Attempts, Brake, RetryPolicy, next_step
 from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
 from butterquant_assets.foundation.errors import ButterQuantError
 from butterquant_assets.foundation.freshness import plan
+from butterquant_assets.foundation.lake import combine
 from butterquant_assets.orchestration.assets import asset_key
 from butterquant_assets.orchestration.house import House
 
-INTERVAL_SECONDS = 10
+INTERVAL_SECONDS = 4
+"""Less than the 5 s after which the daemon comes round: asked for 5, it would often find 4.99 and pass a round over."""
 FULL_LOOK_SECONDS = 30.0
 POLICY = RetryPolicy()
 MAX_ATTEMPTS = POLICY.attempts
+MOST_EVENTS = 200
+"""Most events of failed runs that one tick reports: the daemon gives a tick 60 s, and SQLite takes 30 ms an event."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +51,26 @@ class Memory:
         seconds since 1970 before which nothing but the landing folder is looked at
     tried
         attempts at what was found stale since everything was last current
+    brake
+        failures in a row, whatever their inputs were
     """
 
     landing: str | None = None
     next_look: float = 0.0
     tried: tuple[Attempts, ...] = ()
+    brake: Brake = field(default_factory=Brake)
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Memory:
-        """Inverse of `to_cursor`; of a cursor of another version only what is understood."""
-        held = json.loads(cursor or "{}")
-        tried = tuple(Attempts(**attempts) for attempts in held.get("tried", ()))
-        return cls(held.get("landing"), float(held.get("next_look", 0.0)), tried)
+        """Inverse of `to_cursor`; of a cursor of another version what is understood, and nothing of a broken one."""
+        try:
+            held = json.loads(cursor or "{}")
+            tried = tuple(Attempts.of(attempts) for attempts in held.get("tried", ()))
+            landing, brake = held.get("landing"), Brake.of(held.get("brake", {}))
+            return cls(None if landing is None else str(landing), float(held.get("next_look", 0.0)), tried, brake)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # It costs one look too many; an error would come back with every tick.
+            return cls()
 
     def to_cursor(self) -> str:
         """As JSON."""
@@ -75,11 +89,13 @@ def build_freshness_sensor(
     """A sensor that requests ONE run for everything stale.
 
     One run in flight at a time. What fails is tried again a bounded number of times, ever later; something new (other
-    partitions, other inputs) starts a fresh count. No ``run_key``: it would deduplicate for ever, and a correction that
+    partitions, other inputs) starts a fresh count, and is waited with only where run after run has failed whatever was
+    new (`retries.RetryPolicy`). No ``run_key``: it would deduplicate for ever, and a correction that
     is later reverted and made again must be seen again.
 
     A tick first looks at the landing folder, which costs milliseconds. While a file there changes between two ticks it
-    is still being written, and nothing is read. Everything else is looked at every half minute.
+    is still being written, and nothing is read. Everything else is looked at every half minute, also whether failed
+    runs published something that they did not live to report.
 
     Parameters
     ----------
@@ -121,7 +137,8 @@ def build_freshness_sensor(
             if now < memory.next_look <= now + FULL_LOOK_SECONDS:
                 return _skipped("nothing has landed since the last look; the next full look comes shortly", memory)
             memory = replace(memory, next_look=now + FULL_LOOK_SECONDS)
-            return _tick(house, memory, now, policy, hold_training)
+            report_missing_events(context.instance, house, most=MOST_EVENTS)
+            return _tick(context.instance, house, memory, now, policy, hold_training)
         except (ButterQuantError, OSError) as error:
             return _skipped(str(error), replace(memory, next_look=now + FULL_LOOK_SECONDS))
 
@@ -143,19 +160,27 @@ def _landed(house: House, memory: Memory) -> tuple[Memory, str]:
     return replace(memory, landing=seen.digest, next_look=0.0), waits
 
 
-def _tick(house: House, memory: Memory, now: float, policy: RetryPolicy, hold_training: bool) -> dg.SensorResult:
+def _tick(
+    instance: dg.DagsterInstance, house: House, memory: Memory, now: float, policy: RetryPolicy, hold_training: bool
+) -> dg.SensorResult:
     judged = house.freshness()
     found = plan(judged)
     held = waiting_for_retrain(found, judged, house) if hold_training else frozenset()
     found = without(found, held)
     if found.nothing_to_do:
         waits = f"; {', '.join(sorted(held))} wait for a retrain" if held else ""
-        return _skipped(f"everything is current{waits}", replace(memory, tried=()))
+        return _skipped(f"everything is current{waits}", replace(memory, tried=(), brake=Brake()))
     if house.code_has_changed():
         return _skipped("the code on disk is newer than the code loaded here: reload the code location", memory)
     refuse_mere_configuration(found)
     request = request_of(found, house, judged)
+    asked = [attempts.fingerprint for attempts in memory.tried]
+    versions = combine(f"{node.code}{node.config}" for node in house.nodes)
+    brake = memory.brake.after(newest_outcome(instance, refresh_name(house), asked), versions, now)
+    memory = replace(memory, brake=brake)
     tried, step = next_step(memory.tried, request.fingerprint, now, policy)
+    if step == "go" and now < (due := brake.due(policy, new=request.fingerprint not in asked)):
+        return _skipped(_braked(brake, due), memory)
     memory = replace(memory, tried=tried)
     if step == "go":
         # The run's end is to be followed by a full look at once: it may have found more to do.
@@ -174,7 +199,14 @@ def _waiting(attempts: Attempts, policy: RetryPolicy) -> str:
     due = datetime.fromtimestamp(attempts.due or 0.0, UTC)
     return (
         f"attempt {attempts.made} of {policy.attempts} left the same partitions stale; the next comes at "
-        f"{due:%Y-%m-%d %H:%M:%S} UTC, or at once when something changes"
+        f"{due:%Y-%m-%d %H:%M:%S} UTC, or when something changes"
+    )
+
+
+def _braked(brake: Brake, due: float) -> str:
+    return (
+        f"{brake.total} runs in a row have failed, whatever was new; the next comes at "
+        f"{datetime.fromtimestamp(due, UTC):%Y-%m-%d %H:%M:%S} UTC, or at once with other code or configuration"
     )
 
 

@@ -78,9 +78,13 @@ class CostConfig:
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """The daily scan: analyses of the whole universe on every session of the last `months` analysis months."""
+    """The daily scan: analyses of the whole universe on every session of the last `months` analysis months.
 
-    months: int = 6
+    As many as realised returns are judged over (`monitoring.decay.DecayRules.trailing_months`): the newest trades are
+    open, and of fewer months there would be days on which too few are known for a verdict.
+    """
+
+    months: int = 12
 
 
 @dataclass(frozen=True)

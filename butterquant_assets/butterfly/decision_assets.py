@@ -11,6 +11,7 @@ from butterquant_assets.butterfly import (
     analysis,
     challenge,
     decision_schemas,
+    decision_timing,
     labels,
     model_schemas,
     performance,
@@ -34,8 +35,9 @@ from butterquant_assets.butterfly.assets import (
     level_reads,
     vix_of,
 )
+from butterquant_assets.butterfly.decisions import PROBABILITIES
 from butterquant_assets.butterfly.update_assets import IN_SERVICE, success_in_service, success_update
-from butterquant_assets.foundation import decision_plots, model_store, warehouse
+from butterquant_assets.foundation import decision_plots, decision_record, model_store, warehouse
 from butterquant_assets.foundation.contracts import Contract
 from butterquant_assets.foundation.errors import LakeError
 from butterquant_assets.foundation.freshness import Window
@@ -46,6 +48,7 @@ from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Resul
 SCAN, SCAN_REJECTS, OUTCOMES = "butterfly/daily_scan", "butterfly/scan_rejects", "butterfly/scan_outcomes"
 ONNX, PREDICTIONS, CHAMPION = "butterfly/success_onnx", "butterfly/success_predictions", "butterfly/success_champion"
 DECISIONS = "butterfly/trade_decisions"
+GATES = ("passes_document_gate", "passes_gate")
 SEED = 7
 
 
@@ -120,13 +123,17 @@ def _decision_rows(work: Work, decided: pd.DataFrame) -> pd.DataFrame:
     calibrators = {model.label: model.ensemble.calibrator.version() for model in models}
     footer = work.freshness.snapshot.entry(SCAN, work.keys[0]).footer
     by_model = decided["track"] != "baseline"
+    # The baseline's row names no model, so it holds no figure of the one that happened to serve.
+    of_model = {name: decided[name].where(by_model) for name in (*PROBABILITIES, "expected_roi_document", *GATES)}
     base = decided["model_version"].str.split("@").str[0]  # a partition of no row has no columns
     return decided.assign(
-        expected_roi_training=decided["expected_roi"],
-        threshold_document=float(work.config),
-        threshold_chosen=decided["model_version"].map(thresholds).astype("float64"),
-        calibration_version=decided["model_version"].map(calibrators),
-        training_content=base.map({v: c["data_versions"][TRAINING] for v, c in cards.items()}),
+        **of_model,
+        blend_score=decided["blend_score"].where(by_model),
+        expected_roi_training=decided["expected_roi"].where(by_model),
+        threshold_document=float(work.config[0]),
+        threshold_chosen=decided["model_version"].map(thresholds).astype("float64").where(by_model),
+        calibration_version=decided["model_version"].map(calibrators).where(by_model),
+        training_content=base.map({v: c["data_versions"][TRAINING] for v, c in cards.items()}).where(by_model),
         model_version=decided["model_version"].where(by_model),
         analysis_content=None if footer is None else footer.content,
         bars_content=None if footer is None else combine(f"{k}={v}" for k, v in sorted(footer.inputs.items())),
@@ -272,16 +279,22 @@ def decision_performance(work: Work) -> Result:
 
 @lake_asset(
     model_schemas.DECISION_RECORDS,
-    reads=[Window(DECISIONS), Window(SCAN), Window(OUTCOMES)],
-    code=[replay, stored_models, _decision_rows],
-    config=lambda settings: settings.decisions.threshold_document,
+    reads=[Window(DECISIONS), Window(SCAN), Window(SCAN_REJECTS), Window(OUTCOMES)],
+    code=[replay, stored_models, decision_record, decision_timing, _decision_rows],
+    config=lambda settings: (settings.decisions.threshold_document, settings.collect.settle_minutes),
     axis="scan",
     batch=1,
     kinds=frozenset({"parquet", "sql"}),
 )
 def decision_records(work: Work) -> pd.DataFrame:
-    """Decisions and outcomes written to the warehouse, with the versions of everything they rest on."""
-    decided, outcomes = work.read(DECISIONS), work.read(OUTCOMES)
+    """Decisions and outcomes written to the warehouse, with the versions of everything they rest on.
+
+    The warehouse also keeps when each was first written, and whether that was in time; what is not decided any more is
+    withdrawn there, never removed. None of this is in the lake: it depends on the time of the run.
+    """
+    _, settle_minutes = work.config
+    (month,) = work.keys
+    decided, outcomes, at = work.read(DECISIONS), work.read(OUTCOMES), work.house.now()
     known = outcomes[outcomes["missing_reason"] == ""]
     rows = _decision_rows(work, decided)
     results = known[["session", "ticker", "evaluation_session", "roi_mark", "roi_net"]].assign(
@@ -289,8 +302,15 @@ def decision_records(work: Work) -> pd.DataFrame:
     )
     with warehouse.Warehouse(work.house.settings.warehouse_location) as house:
         house.migrate()
-        house.upsert_frame("upsert_trade_decisions", rows)
-        house.upsert_frame("upsert_decision_outcomes", results)
+        decision_record.record_month(
+            house,
+            month,
+            rows.assign(timing=decision_timing.timing(rows["session"], at, settle_minutes)),
+            results,
+            analysed=work.read(SCAN, ["session", "ticker"]),
+            rejects=work.read(SCAN_REJECTS, ["session", "ticker", "reason"]),
+            at=at,
+        )
     parts = [
         frame.groupby("session").size().rename("rows").reset_index().assign(table=table)
         for table, frame in (("trade_decisions", rows), ("decision_outcomes", results))

@@ -26,20 +26,24 @@ from butterquant_assets.butterfly.short_term_training import (
     Mask,
     Parts,
     ShortTermConfig,
-    fold_numbers,
+    Trained,
+    Walked,
     folds_of,
     inputs_of,
+    last_fold,
     parquet_bytes,
     parts_of,
     reference_medians,
+    version_of,
+    walked_folds,
 )
 from butterquant_assets.foundation import forecast_plots, plots
-from butterquant_assets.foundation.model_store import content_version
+from butterquant_assets.foundation.model_content import files_under
 from butterquant_assets.learning import members, metrics
 from butterquant_assets.learning.cards import plain_values
 from butterquant_assets.learning.ensemble import fit_weights
 from butterquant_assets.learning.members import MemberSettings, TrainedMember, train_member
-from butterquant_assets.learning.walk_forward import final_fold, fold_summary, out_of_fold_before
+from butterquant_assets.learning.walk_forward import out_of_fold_before
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,63 +66,38 @@ LIMITS = (
 
 
 @dataclass(frozen=True, eq=False)
-class WalkedMoves:
+class WalkedMoves(Walked):
     """Probabilities of every predictor for the rows that some fold tests.
 
     Parameters
     ----------
-    fold
-        number of the fold that tests a row, -1 where none does, shape (n,)
-    boundaries
-        of the folds
+    fold, boundaries, summary
+        as in `Walked`; the summary holds the weights of each fold as well
     probabilities
         by predictor, shape (n, k); NaN where `fold` is -1
     weights
         of `POOLED` in the blend from now on, learnt on all of these rows
-    summary
-        dates, rows, episodes and weights of each fold
     """
 
-    fold: npt.NDArray[np.int64]
-    boundaries: tuple[str, ...]
     probabilities: dict[str, Floats]
     weights: dict[str, float]
-    summary: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedMoves:
-    """Trained and judged models of one task as plain values.
+class TrainedMoves(Trained[TrainedMember]):
+    """Trained and judged models of one task; out of fold, ``p<k>_<predictor>`` says what each predictor gave class k.
 
     Parameters
     ----------
-    version
-        hash of the files and of everything that may change the card
-    models
-        by learner, trained on all rows
     weights
-        of `POOLED` in the blend of these
-    files
-        safe files of both, by ``<learner>/<name>``, and the out-of-fold probabilities
-    training
-        everything the card needs, besides the evaluation table and the ONNX parity
-    evaluation
-        predictor, part (``all`` or the boundary of a fold), metric, value
-    out_of_fold
-        session, ticker, target_session, fold, the label and ``p<k>_<predictor>``
-    facts, plots
-        what to show
+        of `POOLED` in the blend of the models
+
+    Notes
+    -----
+    The others are those of `Trained`.
     """
 
-    version: str
-    models: dict[str, TrainedMember]
     weights: dict[str, float]
-    files: dict[str, bytes]
-    training: dict[str, Any]
-    evaluation: pd.DataFrame
-    out_of_fold: pd.DataFrame
-    facts: dict[str, Any]
-    plots: dict[str, bytes]
 
 
 def train_model(kind: str, rows: pd.DataFrame, parts: Parts, task: Task, config: ShortTermConfig) -> TrainedMember:
@@ -183,7 +162,7 @@ def walk(rows: pd.DataFrame, task: Task, config: ShortTermConfig) -> WalkedMoves
     """
     folds = folds_of(rows, config)
     probabilities = {name: np.full((len(rows), task.n_classes), np.nan) for name in PREDICTORS}
-    final = final_fold(rows["session"].to_numpy(), rows["target_session"].to_numpy(), embargo_days=config.embargo_days)
+    final = last_fold(rows, config)
     weights: list[dict[str, float]] = []
     for number, fold in enumerate([*folds, final]):
         known = out_of_fold_before([*folds, final], number)
@@ -198,12 +177,9 @@ def walk(rows: pd.DataFrame, task: Task, config: ShortTermConfig) -> WalkedMoves
         made[PRIMARY] = pool(made, weights[-1])
         for name, p in made.items():
             probabilities[name][parts.test] = p
-    summary = fold_summary(
-        folds, rows["session"].to_numpy(), rows["target_session"].to_numpy(), rows["episode"].to_numpy()
-    )
-    summary = [facts | {"weights": used} for facts, used in zip(summary, weights[:-1], strict=True)]
-    boundaries = tuple(str(fold.boundary) for fold in folds)
-    return WalkedMoves(fold_numbers(rows, folds), boundaries, probabilities, weights[-1], summary)
+    tests = walked_folds(rows, folds)
+    summary = [facts | {"weights": used} for facts, used in zip(tests.summary, weights[:-1], strict=True)]
+    return WalkedMoves(tests.fold, tests.boundaries, summary, probabilities, weights[-1])
 
 
 def train_and_judge(
@@ -253,13 +229,11 @@ def train_and_judge(
     out_of_fold = _out_of_fold_table(rows, task, walked)
     files = {f"{kind}/{name}": text for kind, model in models.items() for name, text in members.to_files(model).items()}
     files[OUT_OF_SAMPLE] = parquet_bytes(out_of_fold)
-    tested = walked.fold >= 0
-    truth = task.labels(rows)[tested]
-    chosen = walked.probabilities[PRIMARY][tested]
+    truth, chosen = task.labels(rows)[walked.tested], walked.probabilities[PRIMARY][walked.tested]
     matrix = metrics.evaluate(chosen, truth, task.n_classes)["confusion_matrix"]
     training = _record(task, config, walked, rows, matrix, verdict.to_json())
     training |= {"data_versions": dict(data_versions), "code_version": code_version}
-    version = content_version(b"".join(name.encode() + files[name] for name in sorted(files)), training)
+    version = version_of(files, training)
     return TrainedMoves(
         version=version,
         models=models,
@@ -295,17 +269,11 @@ def train_and_judge(
 
 def restore(files: Mapping[str, bytes]) -> dict[str, TrainedMember]:
     """The models that were stored, as they were trained."""
-    return {
-        kind: members.from_files(
-            {name.removeprefix(f"{kind}/"): text for name, text in files.items() if name.startswith(f"{kind}/")}
-        )
-        for kind in LEARNERS
-    }
+    return {kind: members.from_files(files_under(kind, files)) for kind in LEARNERS}
 
 
 def _final_models(rows: pd.DataFrame, task: Task, config: ShortTermConfig) -> dict[str, TrainedMember]:
-    fold = final_fold(rows["session"].to_numpy(), rows["target_session"].to_numpy(), embargo_days=config.embargo_days)
-    parts = parts_of(rows, fold, config)
+    parts = parts_of(rows, last_fold(rows, config), config)
     return {kind: train_model(kind, rows, parts, task, config) for kind in LEARNERS}
 
 
@@ -347,7 +315,7 @@ def _out_of_fold_table(rows: pd.DataFrame, task: Task, walked: WalkedMoves) -> p
     for name, p in walked.probabilities.items():
         for k in range(task.n_classes):
             table[f"p{k}_{name}"] = p[:, k]
-    return table[walked.fold >= 0].reset_index(drop=True)
+    return table[walked.tested].reset_index(drop=True)
 
 
 def _gain(table: pd.DataFrame, predictor: str, metric: str = "gain") -> float:

@@ -98,7 +98,9 @@ class DecisionPerformance:
     verdict: str
 
 
-def with_outcomes(decisions: pd.DataFrame, outcomes: pd.DataFrame, *, as_of: str | pd.Timestamp) -> pd.DataFrame:
+def with_outcomes(
+    decisions: pd.DataFrame, outcomes: pd.DataFrame, *, as_of: str | pd.Timestamp | None = None
+) -> pd.DataFrame:
     """Decisions entered by a day, joined to the outcomes known by it.
 
     Parameters
@@ -109,7 +111,7 @@ def with_outcomes(decisions: pd.DataFrame, outcomes: pd.DataFrame, *, as_of: str
         columns session, ticker, evaluation_session, roi_mark, roi_net, label_mark, missing_reason, one row per
         (session, ticker)
     as_of
-        the day: later decisions are left out, outcomes evaluated later are not looked at
+        the day: later decisions are left out, outcomes evaluated later are not looked at; None: all of both count
 
     Returns
     -------
@@ -122,7 +124,7 @@ def with_outcomes(decisions: pd.DataFrame, outcomes: pd.DataFrame, *, as_of: str
     DataError
         if an outcome is repeated, or claims to be known without a roi_net.
     """
-    day = pd.Timestamp(as_of)
+    day = pd.Timestamp.max if as_of is None else pd.Timestamp(as_of)
     columns = ["evaluation_session", "roi_mark", "roi_net", "label_mark", "missing_reason"]
     if outcomes.duplicated(list(KEYS)).any():
         raise DataError(

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from butterquant_assets.butterfly.config import CostConfig
 from butterquant_assets.butterfly.iv_proxy import LegVols
 from butterquant_assets.butterfly.strikes import Strikes
-from butterquant_assets.foundation.errors import ArbitrageError
 from butterquant_assets.quant.black_scholes import Greeks, Kind, butterfly_greeks, butterfly_value, price
 
 Floats = npt.NDArray[np.float64]
@@ -130,19 +129,6 @@ def debit_defects(debit: Floats, width: Floats, spot: Floats) -> Texts:
             "expected more than 0 and less than the width"
         )
     return sentences
-
-
-def require_debit(debit: Floats, width: Floats, spot: Floats) -> None:
-    """Refuse debits outside (0, width).
-
-    Raises
-    ------
-    ArbitrageError
-        naming the first offending debit.
-    """
-    defects = debit_defects(debit, width, spot)
-    if (defects != "").any():
-        raise ArbitrageError(f"{defects[defects != ''][0]}; choose other strikes or reject the row")
 
 
 def half_spread(

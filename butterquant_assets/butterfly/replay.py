@@ -20,6 +20,7 @@ from butterquant_assets.butterfly import decisions, success
 from butterquant_assets.butterfly.decisions import DecisionRules, ModelView
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.geometry import N_CLASSES
+from butterquant_assets.foundation.model_content import files_under
 from butterquant_assets.learning import ensemble as ensemble_files
 from butterquant_assets.learning.ensemble import Ensemble
 
@@ -122,8 +123,8 @@ def updated_models(
         elif number == len(weeks) - 1:
             models.append(replace(vintage, label=version, ensemble=success.restore(files)))
         else:
-            stored = _under(vintage_folder(week["vintage"], parent), parent_files)
-            stored |= _under(f"{WEEKS}/{week['first']}/", files)
+            stored = files_under(vintage_folder(week["vintage"], parent), parent_files)
+            stored |= files_under(f"{WEEKS}/{week['first']}", files)
             ensemble = ensemble_files.from_files(stored)
             models.append(replace(vintage, label=f"{version}@{week['first']}", ensemble=ensemble))
     return models
@@ -132,7 +133,7 @@ def updated_models(
 def vintage_folder(month: str, parent: Sequence[TimedModel]) -> str:
     """Where a full training keeps the vintage of that month."""
     last = str(parent[-1].first.astype("datetime64[M]"))
-    return "ensemble/" if month == last else f"vintages/{month}/"
+    return "ensemble" if month == last else f"vintages/{month}"
 
 
 def predict_at_the_time(models: Sequence[TimedModel], rows: pd.DataFrame) -> Floats:
@@ -146,10 +147,11 @@ def predict_at_the_time(models: Sequence[TimedModel], rows: pd.DataFrame) -> Flo
         session and the 23 features
     """
     X = rows[list(FEATURES)].to_numpy(dtype=np.float64)
-    eras = era(models, rows["session"].to_numpy().astype("datetime64[D]"))
+    eras, month = era(models, rows["session"].to_numpy().astype("datetime64[D]")), _months(rows)
     found = np.full((len(rows), N_CLASSES), np.nan)
-    for number in np.unique(eras[eras >= 0]):
-        found[eras == number] = models[number].ensemble.predict(X[eras == number])
+    for number, of in sorted({(int(e), int(m)) for e, m in zip(eras, month, strict=True) if e >= 0}):
+        inside = (eras == number) & (month == of)
+        found[inside] = models[number].ensemble.predict(X[inside])
     return found
 
 
@@ -182,10 +184,10 @@ def replay(
     keys = ["session", "ticker"]
     rows = scan[[*keys, "total_score"]].merge(features[[*keys, *FEATURES]], on=keys, validate="one_to_one")
     entry = rows["session"].to_numpy().astype("datetime64[D]")
-    eras = [era(models, entry) for models in (champion, challenger)]
+    eras, month = [era(models, entry) for models in (champion, challenger)], _months(rows)
     parts = []
-    for ours, theirs in sorted({(int(a), int(b)) for a, b in zip(*eras, strict=True) if a >= 0}):
-        inside = rows[(eras[0] == ours) & (eras[1] == theirs)]
+    for ours, theirs, of in sorted({(int(a), int(b), int(m)) for a, b, m in zip(*eras, month, strict=True) if a >= 0}):
+        inside = rows[(eras[0] == ours) & (eras[1] == theirs) & (month == of)]
         rival = _view(challenger[theirs], inside) if theirs >= 0 else None
         parts.append(decisions.decide(inside, _view(champion[ours], inside), challenger=rival, rules=rules))
     if not parts:
@@ -202,8 +204,14 @@ def era(models: Sequence[TimedModel], entry: npt.NDArray[np.datetime64]) -> npt.
     return found
 
 
-def _under(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
+def _months(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Month of each row, shape (n,).
+
+    A matrix product rounds a row differently beside other rows. A model is asked for each month alone, so that a month
+    says the same whichever others are made with it.
+    """
+    months: npt.NDArray[np.int64] = rows["session"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    return months
 
 
 def _view(model: TimedModel, rows: pd.DataFrame) -> ModelView:

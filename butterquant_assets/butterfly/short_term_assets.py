@@ -19,7 +19,6 @@ from butterquant_assets.butterfly.assets import (
     artifact_hashes,
 )
 from butterquant_assets.butterfly.features import FEATURES as FEATURE_NAMES
-from butterquant_assets.butterfly.moves import TrainedMoves
 from butterquant_assets.butterfly.short_term_onnx import Served
 from butterquant_assets.butterfly.short_term_schemas import (
     SHORT_TERM,
@@ -28,7 +27,6 @@ from butterquant_assets.butterfly.short_term_schemas import (
     forecast_parity_contract,
     no_target_after,
 )
-from butterquant_assets.butterfly.volatility import TrainedVolatility
 from butterquant_assets.foundation import model_store
 from butterquant_assets.foundation.contracts import Outcome
 from butterquant_assets.foundation.errors import LakeError
@@ -204,7 +202,7 @@ def _train_moves(work: Work, task: str) -> Result:
     return _stored(work, task, trained)
 
 
-def _stored(work: Work, name: str, trained: TrainedVolatility | TrainedMoves) -> Result:
+def _stored(work: Work, name: str, trained: short_term_training.Trained[Any]) -> Result:
     """The evaluation of a trained model, its files put into the model store."""
     store, home = model_store.ModelStore(work.house.settings.models_location), work.house.settings.home
     stored = {plot.replace(" ", "_").replace("-", "_").lower(): png for plot, png in trained.plots.items()}

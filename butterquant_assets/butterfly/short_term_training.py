@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,15 @@ import pandas as pd
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.frames import KEYS
 from butterquant_assets.butterfly.short_term import REFERENCES, TARGETS
+from butterquant_assets.foundation.model_content import content_version
 from butterquant_assets.learning.boosters import LightgbmSettings
 from butterquant_assets.learning.logistic import LogisticSettings
 from butterquant_assets.learning.mlp_network import MlpSettings
-from butterquant_assets.learning.walk_forward import Fold, inner_split, walk_forward
+from butterquant_assets.learning.walk_forward import Fold, final_fold, fold_summary, inner_split, walk_forward
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Model = TypeVar("Model")
 
 # A close that does not move has a realised variance of 0, which has no logarithm: 1 % a year is taken instead, a daily
 # move of 6 basis points, below what the one-cent tick of a stock resolves.
@@ -116,6 +118,62 @@ class Parts:
     fit: Mask
     validation: Mask
     test: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """Which fold tests each row.
+
+    Parameters
+    ----------
+    fold
+        number of the fold that tests a row, -1 where none does, shape (n,)
+    boundaries
+        of the folds
+    summary
+        dates, rows and episodes of each fold, and what else is told of it
+    """
+
+    fold: npt.NDArray[np.int64]
+    boundaries: tuple[str, ...]
+    summary: list[dict[str, Any]]
+
+    @property
+    def tested(self) -> Mask:
+        """Rows that a fold tests, shape (n,)."""
+        return np.asarray(self.fold >= 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(Generic[Model]):
+    """Trained and judged models of one target as plain values.
+
+    Parameters
+    ----------
+    version
+        hash of the files and of everything that may change the card
+    models
+        by learner, trained on all rows
+    files
+        safe files of both, by ``<learner>/<name>``, and what was predicted out of fold
+    training
+        everything the card needs, besides the evaluation table and the ONNX parity
+    evaluation
+        predictor, part (``all`` or the boundary of a fold), metric, value
+    out_of_fold
+        session, ticker, target_session, fold, the target and what each predictor said
+    facts, plots
+        what to show
+    """
+
+    version: str
+    models: dict[str, Model]
+    files: dict[str, bytes]
+    training: dict[str, Any]
+    evaluation: pd.DataFrame
+    out_of_fold: pd.DataFrame
+    facts: dict[str, Any]
+    plots: dict[str, bytes]
 
 
 def join_short_term_set(analyses: pd.DataFrame, features: pd.DataFrame, short_term: pd.DataFrame) -> ShortTermSet:
@@ -211,12 +269,24 @@ def parts_of(rows: pd.DataFrame, fold: Fold, config: ShortTermConfig) -> Parts:
     return Parts(fold.train, fit, validation, fold.test)
 
 
-def fold_numbers(rows: pd.DataFrame, folds: list[Fold]) -> npt.NDArray[np.int64]:
-    """Number of the fold that tests each row, -1 where none does, shape (n,)."""
+def walked_folds(rows: pd.DataFrame, folds: list[Fold]) -> Walked:
+    """Which of the folds tests each row, and what each holds."""
     numbers = np.full(len(rows), -1, dtype=np.int64)
     for number, fold in enumerate(folds):
         numbers[fold.test] = number
-    return numbers
+    entry, leave = rows["session"].to_numpy(), rows["target_session"].to_numpy()
+    summary = fold_summary(folds, entry, leave, rows["episode"].to_numpy())
+    return Walked(numbers, tuple(str(fold.boundary) for fold in folds), summary)
+
+
+def last_fold(rows: pd.DataFrame, config: ShortTermConfig) -> Fold:
+    """The fold that learns from all rows and tests none: of the models that are kept."""
+    return final_fold(rows["session"].to_numpy(), rows["target_session"].to_numpy(), embargo_days=config.embargo_days)
+
+
+def version_of(files: Mapping[str, bytes], training: Mapping[str, Any]) -> str:
+    """Version of models with these files and this training record."""
+    return content_version(b"".join(name.encode() + files[name] for name in sorted(files)), training)
 
 
 def evaluation_rows(records: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:

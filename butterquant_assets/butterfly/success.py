@@ -1,54 +1,44 @@
 """The success model: joining its training set, training and judging its vintages, and writing its card. Pure.
 
 What belongs here: how the pieces of `learning` and of this line fit together for the four ROI classes. What does not:
-training one vintage (`vintages`), comparing predictions (`evaluation`), the report's pages (`success_report`), storing
-anything.
+training one vintage (`vintages`), comparing predictions (`evaluation`), the card's values (`success_record`), the
+report's pages (`success_report`), storing anything.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.butterfly import evaluation, schemas, success_report
+from butterquant_assets.butterfly import evaluation, success_report
 from butterquant_assets.butterfly.config import AnalysisConfig, CostConfig, TrainingConfig
 from butterquant_assets.butterfly.evaluation import Gates
 from butterquant_assets.butterfly.execution_threshold import ChosenThreshold, choose_threshold
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.model_schemas import PROBABILITIES
+from butterquant_assets.butterfly.success_record import (
+    LABEL_MEANINGS,
+    feedback_facts,
+    serving_entry,
+    training_record,
+)
 from butterquant_assets.butterfly.vintages import Walk, train_vintages
 from butterquant_assets.foundation.errors import ConfigError
-from butterquant_assets.foundation.model_store import canonical_json, content_version
+from butterquant_assets.foundation.model_content import canonical_json, content_version, files_under
 from butterquant_assets.learning import ensemble as ensemble_files
 from butterquant_assets.learning import metrics
-from butterquant_assets.learning.cards import build_card, plain_values
+from butterquant_assets.learning.cards import build_card
 from butterquant_assets.learning.ensemble import Ensemble
-from butterquant_assets.learning.walk_forward import Fold, fold_summary
+from butterquant_assets.learning.walk_forward import Fold
 
 NAME = "success"
-PURPOSE = "Probabilities of four ROI classes of a long butterfly, closed on its evaluation session."
-LABEL_MEANINGS = {
-    "label_mark": "closing at the Black-Scholes value with the days left and the volatility of the evaluation session",
-    "label_net": "the same after half-spreads and commission both ways",
-    "label_expiry": "the payoff at expiry, at the spot of the evaluation session",
-    "label_tent": "the source document's tent, which overstates every profit",
-}
-LIMITS = (
-    "Not an offer to trade: nothing here is advice, and no live order may rest on it alone.",
-    "Rows of one day and one VIX episode share their market; the count of episodes, not of rows, is the evidence.",
-    "Probabilities refer to the class frequencies of the training rows and to the option prices described in `config`.",
-    "Unless iv_level is `published`, option prices are a proxy built on realised volatility, which manufactures edge.",
-    "Inputs must be the 23 features as defined by this package; other definitions under the same names give nonsense.",
-)
 SHARED_COLUMNS = ("session", "ticker")
-CLASS_BOUNDS = np.array([-0.10, -0.10, 0.05, 0.15])
-"""Lowest ROI of each class (the highest, for the first): what a class without training rows counts at."""
 OUT_OF_SAMPLE, REPORT = "out_of_sample.parquet", "report.html"
 COMPARED_ROWS, COMPARED_MISSING = 2000, 0.1
 
@@ -182,13 +172,15 @@ def train_and_judge(
     )
     chosen = _threshold_from_now_on(gates[evaluation.MODEL], training_set, walk, config)
     past = list(gates[evaluation.MODEL].thresholds.values())
-    serving = _serving(walk, training_set, chosen, config)
+    serving = serving_entry(walk, training_set, chosen, config)
     truth = training_set.loc[walk.tested, config.label].to_numpy().astype(np.int64)
     matrix = metrics.confusion_matrix(predictions[evaluation.MODEL][walk.tested].argmax(axis=1), truth)
-    record = _record(walk, training_set, config, analysis, costs, matrix, verdict.to_json(), serving, [*past, chosen])
+    record = training_record(
+        walk, training_set, config, analysis, costs, matrix, verdict.to_json(), serving, [*past, chosen]
+    )
     record |= {"data_versions": dict(data_versions), "code_version": code_version}
     if feedback is not None and len(feedback):
-        record["training"] |= {"feedback": _feedback_facts(feedback, walk)}
+        record["training"] |= {"feedback": feedback_facts(feedback, walk)}
     outlook = success_report.look(
         success_report.Findings(
             walk,
@@ -235,12 +227,12 @@ def train_and_judge(
 
 def restore(files: Mapping[str, bytes]) -> Ensemble:
     """The ensemble that was stored under ``ensemble/``."""
-    return _ensemble_under("ensemble/", files)
+    return ensemble_files.from_files(files_under("ensemble", files))
 
 
 def restore_vintage(name: str, files: Mapping[str, bytes]) -> Ensemble:
     """The vintage of that month."""
-    return _ensemble_under(f"vintages/{name}/", files)
+    return ensemble_files.from_files(files_under(f"vintages/{name}", files))
 
 
 def card(training: Mapping[str, Any], table: pd.DataFrame, parity: pd.DataFrame) -> dict[str, Any]:
@@ -259,19 +251,6 @@ def rows_to_compare(training_set: pd.DataFrame, seed: int = 0) -> npt.NDArray[np
     return compared
 
 
-def class_values(labels: npt.ArrayLike, roi_net: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Mean roi_net by class over training rows; a class without rows counts at its own bound."""
-    values = evaluation.class_values(labels, roi_net)
-    filled: npt.NDArray[np.float64] = np.where(np.isnan(values), CLASS_BOUNDS, values)
-    return filled
-
-
-def _ensemble_under(folder: str, files: Mapping[str, bytes]) -> Ensemble:
-    return ensemble_files.from_files(
-        {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
-    )
-
-
 def _threshold_from_now_on(
     gates: Gates, training_set: pd.DataFrame, walk: Walk, config: TrainingConfig
 ) -> ChosenThreshold:
@@ -284,115 +263,6 @@ def _threshold_from_now_on(
         seed=config.seed,
         session=rows["session"].to_numpy(),
     )
-
-
-def _serving(walk: Walk, training_set: pd.DataFrame, chosen: ChosenThreshold, config: TrainingConfig) -> dict[str, Any]:
-    """What a service needs to check requests and to decide, as plain values."""
-    values = class_values(training_set[config.label], training_set["roi_net"])
-    calibrator = walk.final.ensemble.calibrator
-    plain: dict[str, Any] = plain_values(
-        {
-            "features": [_feature(name, training_set[name]) for name in FEATURES],
-            "class_values": {"document": evaluation.DOCUMENT_CLASS_VALUES, "training": values},
-            "threshold": {"document": evaluation.EXPECTED_ROI_THRESHOLD, "chosen": chosen.threshold},
-            "default_gate": "training",
-            "calibration": {"method": calibrator.method, "version": calibrator.version()},
-        }
-    )
-    return plain
-
-
-def _feature(name: str, seen: pd.Series) -> dict[str, Any]:
-    """Meaning, unit and possible range of a feature, as its contract states them, and its median as an example."""
-    column = schemas.FEATURES.schema.columns[name]
-    bounds = [check.statistics or {} for check in column.checks]
-    lows = [bound["min_value"] for bound in bounds if bound.get("min_value") is not None]
-    highs = [bound["max_value"] for bound in bounds if bound.get("max_value") is not None]
-    return {
-        "name": name,
-        "description": str(column.description),
-        "example": float(f"{seen.median():.4g}"),
-        "unit": (column.metadata or {}).get("unit", ""),
-        "low": max(lows) if lows else None,
-        "high": min(highs) if highs else None,
-        "nullable": bool(column.nullable),
-    }
-
-
-def _record(
-    walk: Walk,
-    training_set: pd.DataFrame,
-    config: TrainingConfig,
-    analysis: AnalysisConfig,
-    costs: CostConfig,
-    matrix: npt.NDArray[np.int64],
-    verdict: Mapping[str, Any],
-    serving: Mapping[str, Any],
-    thresholds: Sequence[ChosenThreshold],
-) -> dict[str, Any]:
-    """Keyword arguments of `build_card` that training can give, as plain values."""
-    entry, leave = training_set["session"].to_numpy(), training_set["evaluation_session"].to_numpy()
-    summary = fold_summary([v.fold for v in walk.vintages], entry, leave, training_set["episode"].to_numpy())
-    labels, net = training_set[config.label].to_numpy(), training_set["roi_net"].to_numpy(dtype=np.float64)
-    for vintage, facts, threshold in zip(walk.vintages, summary, thresholds, strict=True):
-        known = vintage.fold.train
-        facts |= {
-            "vintage": vintage.name,
-            "class_values": class_values(labels[known], net[known]),
-            "threshold": threshold.threshold,
-            "threshold_reason": threshold.reason,
-            "weights": vintage.ensemble.weights,
-            "weighed_on_rows": vintage.weighed_on,
-            "calibration": vintage.ensemble.calibrator.method,
-        }
-    final = walk.final.ensemble
-    record: dict[str, Any] = plain_values(
-        {
-            "purpose": PURPOSE,
-            "architecture": {
-                "kind": "ensemble",
-                "base": "network distilled from the geometry baseline",
-                "members": list(final.members),
-                "weights": final.weights,
-                "calibration": final.calibrator.method,
-            },
-            "features": list(FEATURES),
-            "label": config.label,
-            "label_definition": LABEL_MEANINGS[config.label],
-            "class_names": list(evaluation.CLASS_NAMES),
-            "training": {
-                "rows": len(training_set),
-                "episodes": int(training_set["episode"].nunique()),
-                "calibration": walk.final.calibration.reason,
-                "threshold": thresholds[-1].reason,
-                "student_divergence_nats": walk.student_error,
-                "members": {name: _shown(member.record) for name, member in final.everyone().items()},
-            },
-            "splits": {"vintages": summary},
-            "confusion_matrix": np.asarray(matrix).tolist(),
-            "verdict": verdict,
-            "config": {"training": asdict(config), "analysis": asdict(analysis), "costs": asdict(costs)},
-            "seeds": {"training": config.seed, "bootstrap": config.seed},
-            "limits": list(LIMITS),
-            "serving": serving,
-        }
-    )
-    return record
-
-
-def _feedback_facts(feedback: pd.DataFrame, walk: Walk) -> dict[str, Any]:
-    """Feedback rows in the final vintage and in each, and how much they weigh; the sample's rows weigh 1 each."""
-    return {
-        "rows": len(feedback),
-        "weight": float(feedback["weight"].sum()),
-        "rows_by_tracks": {str(t): int(n) for t, n in feedback["tracks"].value_counts().sort_index().items()},
-        "rows_by_vintage": {vintage.name: vintage.feedback for vintage in walk.vintages},
-    }
-
-
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A member's record without its loss curve, which its own files hold."""
-    return {name: value for name, value in record.items() if not isinstance(value, dict | list)}
 
 
 def _long(

@@ -23,7 +23,7 @@ from butterquant_assets.butterfly.model_schemas import PROBABILITIES
 from butterquant_assets.butterfly.replay import WEEKS, TimedModel, predict_at_the_time, vintage_folder
 from butterquant_assets.butterfly.success import OUT_OF_SAMPLE
 from butterquant_assets.butterfly.update import KEYS, UpdateConfig, UpdateWalk, Week
-from butterquant_assets.foundation.model_store import canonical_json, content_version
+from butterquant_assets.foundation.model_content import canonical_json, content_version
 from butterquant_assets.learning import ensemble as ensemble_files
 from butterquant_assets.learning import metrics
 from butterquant_assets.learning.cards import plain_values
@@ -201,7 +201,7 @@ def _model_files(walk: UpdateWalk, parent: Parent) -> dict[str, bytes]:
             files |= {
                 f"{WEEKS}/{week.first}/{path}": content
                 for path, content in stored.items()
-                if parent.files.get(folder + path) != content
+                if parent.files.get(f"{folder}/{path}") != content
             }
     return files
 

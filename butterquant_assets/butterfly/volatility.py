@@ -20,15 +20,18 @@ import pandas as pd
 from butterquant_assets.butterfly import volatility_forecasts, volatility_scores
 from butterquant_assets.butterfly.short_term_training import (
     INPUTS,
-    Mask,
     Parts,
     ShortTermConfig,
-    fold_numbers,
+    Trained,
+    Walked,
     folds_of,
     inputs_of,
+    last_fold,
     parquet_bytes,
     parts_of,
     reference_medians,
+    version_of,
+    walked_folds,
 )
 from butterquant_assets.butterfly.volatility_forecasts import (
     GARCH,
@@ -43,10 +46,9 @@ from butterquant_assets.butterfly.volatility_forecasts import (
     log_realised_variance,
 )
 from butterquant_assets.foundation import forecast_plots
-from butterquant_assets.foundation.model_store import canonical_json, content_version
+from butterquant_assets.foundation.model_content import canonical_json, files_under
 from butterquant_assets.learning import regression
-from butterquant_assets.learning.cards import plain_values
-from butterquant_assets.learning.walk_forward import final_fold, fold_summary
+from butterquant_assets.learning.cards import plain_values, without_curves
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,30 +67,18 @@ LIMITS = (
 
 
 @dataclass(frozen=True, eq=False)
-class OutOfFold:
+class WalkedVolatility(Walked):
     """Forecasts of every predictor for the rows that some fold tests.
 
     Parameters
     ----------
-    fold
-        number of the fold that tests a row, -1 where none does, shape (n,)
-    boundaries
-        of the folds
+    fold, boundaries, summary
+        as in `Walked`
     forecasts
         by predictor; NaN where `fold` is -1
-    summary
-        dates, rows and episodes of each fold
     """
 
-    fold: npt.NDArray[np.int64]
-    boundaries: tuple[str, ...]
     forecasts: dict[str, Forecast]
-    summary: list[dict[str, Any]]
-
-    @property
-    def tested(self) -> Mask:
-        """Rows with forecasts, shape (n,)."""
-        return np.asarray(self.fold >= 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,36 +99,8 @@ class VolatilityModel:
         return self.smearing.forecast(self.log_forecast(rows))
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedVolatility:
-    """A trained and judged volatility model as plain values.
-
-    Parameters
-    ----------
-    version
-        hash of the files and of everything that may change the card
-    models
-        by learner, trained on all rows; the primary one is `PRIMARY`
-    files
-        safe files of both, by ``<learner>/<name>``, and the out-of-fold forecasts
-    training
-        everything the card needs, besides the evaluation table and the ONNX parity
-    evaluation
-        predictor, part (``all`` or the boundary of a fold), metric, value
-    out_of_fold
-        session, ticker, target_session, fold, realised_vol_7 and ``vol_*``, ``variance_*`` of each predictor
-    facts, plots
-        what to show
-    """
-
-    version: str
-    models: dict[str, VolatilityModel]
-    files: dict[str, bytes]
-    training: dict[str, Any]
-    evaluation: pd.DataFrame
-    out_of_fold: pd.DataFrame
-    facts: dict[str, Any]
-    plots: dict[str, bytes]
+TrainedVolatility = Trained[VolatilityModel]
+"""Its primary model is `PRIMARY`; out of fold, ``vol_*`` and ``variance_*`` are the forecasts of each predictor."""
 
 
 def train_model(kind: str, rows: pd.DataFrame, parts: Parts, config: ShortTermConfig) -> VolatilityModel:
@@ -173,7 +135,7 @@ def train_model(kind: str, rows: pd.DataFrame, parts: Parts, config: ShortTermCo
     return replace(unsmeared, smearing=duan_smearing(realised[parts.train], unsmeared.log_forecast(rows[parts.train])))
 
 
-def walk(rows: pd.DataFrame, config: ShortTermConfig) -> OutOfFold:
+def walk(rows: pd.DataFrame, config: ShortTermConfig) -> WalkedVolatility:
     """Every predictor's forecasts of the rows each fold tests, from what was known at its boundary.
 
     Raises
@@ -192,10 +154,8 @@ def walk(rows: pd.DataFrame, config: ShortTermConfig) -> OutOfFold:
         for name, forecast in made.items():
             forecasts[name].variance[parts.test] = forecast.variance
             forecasts[name].volatility[parts.test] = forecast.volatility
-    summary = fold_summary(
-        folds, rows["session"].to_numpy(), rows["target_session"].to_numpy(), rows["episode"].to_numpy()
-    )
-    return OutOfFold(fold_numbers(rows, folds), tuple(str(fold.boundary) for fold in folds), forecasts, summary)
+    tests = walked_folds(rows, folds)
+    return WalkedVolatility(tests.fold, tests.boundaries, tests.summary, forecasts)
 
 
 def train_and_judge(
@@ -237,7 +197,7 @@ def train_and_judge(
     out_of_fold = _out_of_fold_table(rows, walked)
     files[OUT_OF_SAMPLE] = parquet_bytes(out_of_fold)
     files["anchors.json"] = canonical_json({name: training[name] for name in ("anchor", "smearing")})
-    version = content_version(b"".join(name.encode() + files[name] for name in sorted(files)), training)
+    version = version_of(files, training)
     return TrainedVolatility(
         version=version,
         models=models,
@@ -262,9 +222,7 @@ def restore(files: Mapping[str, bytes], training: Mapping[str, Any]) -> dict[str
     return {
         kind: VolatilityModel(
             LogLinear(**{name: tuple(value) for name, value in training["anchor"][kind].items()}),
-            regression.from_files(
-                {name.removeprefix(f"{kind}/"): files[name] for name in files if name.startswith(f"{kind}/")}
-            ),
+            regression.from_files(files_under(kind, files)),
             Smearing(**training["smearing"][kind]),
         )
         for kind in LEARNERS
@@ -272,8 +230,7 @@ def restore(files: Mapping[str, bytes], training: Mapping[str, Any]) -> dict[str
 
 
 def _final_models(rows: pd.DataFrame, config: ShortTermConfig) -> dict[str, VolatilityModel]:
-    fold = final_fold(rows["session"].to_numpy(), rows["target_session"].to_numpy(), embargo_days=config.embargo_days)
-    parts = parts_of(rows, fold, config)
+    parts = parts_of(rows, last_fold(rows, config), config)
     return {kind: train_model(kind, rows, parts, config) for kind in LEARNERS}
 
 
@@ -297,7 +254,7 @@ def _record(
             "primary": PRIMARY,
             "smearing": {kind: asdict(model.smearing) for kind, model in models.items()},
             "reference_medians": reference_medians(rows),
-            "learners": {kind: _shown(model.regressor.record) for kind, model in models.items()},
+            "learners": {kind: without_curves(model.regressor.record) for kind, model in models.items()},
             "rows": len(rows),
             "episodes": int(rows["episode"].nunique()),
             "splits": folds,
@@ -312,19 +269,14 @@ def _record(
     return record
 
 
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A learner's record without its loss curve, which its own files hold."""
-    return {name: value for name, value in record.items() if not isinstance(value, dict | list)}
-
-
-def _out_of_fold_table(rows: pd.DataFrame, walked: OutOfFold) -> pd.DataFrame:
+def _out_of_fold_table(rows: pd.DataFrame, walked: WalkedVolatility) -> pd.DataFrame:
     table = rows[["session", "ticker", "target_session", "realised_vol_7"]].assign(fold=walked.fold)
     for name, forecast in walked.forecasts.items():
         table[f"vol_{name}"], table[f"variance_{name}"] = forecast.volatility, forecast.variance
     return table[walked.tested].reset_index(drop=True)
 
 
-def _plots(rows: pd.DataFrame, walked: OutOfFold, scores: volatility_scores.Scores) -> dict[str, bytes]:
+def _plots(rows: pd.DataFrame, walked: WalkedVolatility, scores: volatility_scores.Scores) -> dict[str, bytes]:
     tested = walked.tested
     realised = rows.loc[tested, "realised_vol_7"].to_numpy(dtype=np.float64)
     shown = (GARCH, HAR_RV, HAR_RV_X, PRIMARY)

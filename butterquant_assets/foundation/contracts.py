@@ -14,6 +14,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 EXAMPLES = 5
+_STORED = {"datetime64[ns]": "datetime64[us]", "string[pyarrow]": "str"}
+"""What pandera calls types that are stored as others."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Contract:
     def columns(self) -> list[str]:
         """Column names in stored order."""
         return list(self.schema.columns)
+
+    def stored_types(self) -> dict[str, str]:
+        """Type of each column as it is stored: dates and times ``datetime64[us]``, text ``str``."""
+        kinds = {name: str(column.dtype) for name, column in self.schema.columns.items()}
+        return {name: _STORED.get(kind, kind) for name, kind in kinds.items()}
 
     def check_names(self) -> dict[str, str]:
         """Name and description of every check the contract makes."""

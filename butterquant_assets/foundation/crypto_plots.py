@@ -1,6 +1,6 @@
 """Plots of the crypto market tables: figures already computed in, PNG bytes out, the same bytes for the same figures.
 
-What belongs here: drawing what was found. What does not: computing it. Style, size and encoding are those of `plots`.
+What belongs here: drawing what was found. What does not: computing it. Style, size and encoding are those of `drawing`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from butterquant_assets.foundation.plots import BLUE, ORANGE, _figure, _legend_below, _need_rows, _png, _style
+from butterquant_assets.foundation.drawing import (
+    BLUE,
+    ORANGE,
+    PALE_BLUE,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
+)
 
 MOST_LABELS = 40
 _BPS = 1e4
@@ -32,10 +41,10 @@ def coverage_map(shares: pd.DataFrame) -> bytes:
     DataError
         if there is no coin.
     """
-    _need_rows(shares, "coverage_map")
+    need_rows(shares, "coverage_map")
     shares = shares.sort_index()
-    with _style():
-        figure, axes = _figure(760, 120 + 11 * min(len(shares), MOST_LABELS))
+    with styled():
+        figure, axes = one_panel(760, 120 + 11 * min(len(shares), MOST_LABELS))
         drawn = axes.imshow(shares.to_numpy(dtype=float), aspect="auto", cmap="viridis_r", vmin=0, vmax=1)
         figure.colorbar(drawn, ax=axes, label="share of hours")
         every = max(1, -(-len(shares) // MOST_LABELS))
@@ -44,7 +53,7 @@ def coverage_map(shares: pd.DataFrame) -> bytes:
         axes.set_xticks(ticks, [str(shares.columns[place]) for place in ticks])
         axes.set(title="Hours that came and are believed, by coin and UTC day")
         axes.grid(visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def funding(settlements: pd.DataFrame) -> bytes:
@@ -64,18 +73,18 @@ def funding(settlements: pd.DataFrame) -> bytes:
     DataError
         if there is no settlement.
     """
-    _need_rows(settlements, "funding")
+    need_rows(settlements, "funding")
     per_eight = _BPS * settlements["funding_rate"] * 8 / settlements["interval_hours"]
     grouped = per_eight.groupby(settlements["settled_at"].dt.normalize())
     days = grouped.median().index.to_numpy()
     low, tenth, middle, nine, high = (grouped.quantile(q).to_numpy() for q in (0, 0.1, 0.5, 0.9, 1))
-    with _style():
-        figure, axes = _figure(720, 320)
-        axes.fill_between(days, tenth, nine, color="#a9c4dc", label="10-90 % of coins")
+    with styled():
+        figure, axes = one_panel(720, 320)
+        axes.fill_between(days, tenth, nine, color=PALE_BLUE, label="10-90 % of coins")
         axes.plot(days, middle, color=BLUE, label="median")
         axes.plot(days, low, color=ORANGE, linewidth=0.7, label="lowest and highest")
         axes.plot(days, high, color=ORANGE, linewidth=0.7)
         axes.set(title="Funding settled, by UTC day", ylabel="bps per 8 hours, paid by longs")
         figure.autofmt_xdate()
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)

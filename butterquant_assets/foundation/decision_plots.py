@@ -1,31 +1,34 @@
 """Plots of decisions: figures already computed in, PNG bytes out, the same bytes for the same figures.
 
 What belongs here: drawing thresholds, decisions and what came of them. What does not: computing it, beyond counting and
-binning. Style, size and encoding are those of `plots`.
+binning. Style, size and encoding are those of `drawing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
+    DASHED,
     GREEN,
     MUTED,
     ORANGE,
+    PALE_BLUE,
     RED,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    legend_below,
+    need_rows,
+    png_of,
+    side_by_side,
+    styled,
+    year_ticks,
 )
-from butterquant_assets.foundation.report_plots import _panels
+from butterquant_assets.foundation.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +37,6 @@ TRACK_COLOURS = {"ai": BLUE, "baseline": ORANGE, "blend": GREEN}
 POPULATION_NAMES = {"all_candidates": "All candidates", "taken": "Taken by the AI track"}
 BINS = 40
 SHOWN_SHARE = (0.001, 0.999)  # a few extreme candidates would squeeze all others into one bar
-DASHED = (0, (4, 3))
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,10 +54,10 @@ def expected_against_realised(calibration: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(calibration, "expected_against_realised")
+    need_rows(calibration, "expected_against_realised")
     populations = [name for name in POPULATION_NAMES if (calibration["population"] == name).any()]
-    with _style():
-        figure, panels = _panels(700, 330, len(populations))
+    with styled():
+        figure, panels = side_by_side(700, 330, len(populations))
         for axes, name in zip(panels, populations, strict=True):
             rows = calibration[calibration["population"] == name].sort_values("quintile")
             if rows["quintile"].duplicated().any():
@@ -63,8 +65,8 @@ def expected_against_realised(calibration: pd.DataFrame) -> bytes:
             _calibration_panel(axes, rows, with_names=axes is panels[0])
             axes.set(title=POPULATION_NAMES[name], xlabel="quintile of expected ROI, and trades")
         panels[0].set(ylabel="mean ROI after costs, %")
-        _legend_below(figure, 2)
-        return _png(figure)
+        legend_below(figure, 2)
+        return png_of(figure)
 
 
 def tracks_over_time(history: pd.DataFrame) -> bytes:
@@ -80,11 +82,11 @@ def tracks_over_time(history: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(history, "tracks_over_time")
+    need_rows(history, "tracks_over_time")
     if history.duplicated(["day", "track"]).any():
         raise DataError("days of a track are repeated; give the rows of one route")
-    with _style():
-        figure, (left, right) = _panels(700, 330, 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 330, 2)
         for track, colour in TRACK_COLOURS.items():
             rows = history[history["track"] == track].sort_values("day")
             if rows.empty:
@@ -98,9 +100,9 @@ def tracks_over_time(history: pd.DataFrame) -> bytes:
         right.set(title="Trades won, last 30 days, %", ylim=(-3, 103))
         _robust_limits(left, 100 * history["mean_roi_net_so_far"].to_numpy(dtype=np.float64))
         for axes in (left, right):
-            _year_ticks(axes)
-        _legend_below(figure, 3)
-        return _png(figure)
+            year_ticks(axes, 7)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def threshold_scan(scan: pd.DataFrame, chosen: float | None) -> bytes:
@@ -117,13 +119,13 @@ def threshold_scan(scan: pd.DataFrame, chosen: float | None) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(scan, "threshold_scan")
+    need_rows(scan, "threshold_scan")
     eligible = scan["eligible"].to_numpy(dtype=bool)
     x, mean, low, high = (
         100 * scan[name].to_numpy(dtype=np.float64) for name in ("threshold", "mean_roi_net", "low", "high")
     )
-    with _style():
-        figure, (left, right) = _panels(700, 320, 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 320, 2)
         left.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
         left.fill_between(x, low, high, where=eligible.tolist(), color=BLUE, alpha=0.18, linewidth=0)
         left.plot(x[eligible], mean[eligible], "o-", color=BLUE, markersize=4, label="mean, band: 95 % for all at once")
@@ -142,8 +144,8 @@ def threshold_scan(scan: pd.DataFrame, chosen: float | None) -> bytes:
         right.grid(axis="x", visible=False)
         shown = np.concatenate([low[eligible], high[eligible], mean])
         _robust_limits(left, shown)
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def expected_roi_distribution(decisions: pd.DataFrame, thresholds: Mapping[str, float | None]) -> bytes:
@@ -162,16 +164,16 @@ def expected_roi_distribution(decisions: pd.DataFrame, thresholds: Mapping[str, 
     PNG bytes
     """
     titles = {"expected_roi": "Class means of training folds", "expected_roi_document": "The document's class values"}
-    _need_rows(decisions, "expected_roi_distribution")
-    with _style():
-        figure, panels = _panels(700, 300, 2)
+    need_rows(decisions, "expected_roi_distribution")
+    with styled():
+        figure, panels = side_by_side(700, 300, 2)
         for axes, (column, title) in zip(panels, titles.items(), strict=True):
             values = 100 * decisions[column].dropna().to_numpy(dtype=np.float64)
             _histogram(axes, values, thresholds.get(column))
             axes.set(title=title, xlabel="expected ROI, %")
             axes.grid(axis="x", visible=False)
         panels[0].set(ylabel="candidates")
-        return _png(figure)
+        return png_of(figure)
 
 
 def _calibration_panel(axes: Axes, rows: pd.DataFrame, *, with_names: bool) -> None:
@@ -200,7 +202,7 @@ def _histogram(axes: Axes, values: Floats, threshold: float | None) -> None:
     over = values > (np.inf if threshold is None else 100 * threshold)
     shown = np.clip(values, edges[0], edges[-1])
     below, above = (np.histogram(shown[part], edges)[0] for part in (~over, over))
-    axes.bar(edges[:-1], below, np.diff(edges), color="#a9c4dc", align="edge")
+    axes.bar(edges[:-1], below, np.diff(edges), color=PALE_BLUE, align="edge")
     axes.bar(edges[:-1], above, np.diff(edges), below, color=BLUE, align="edge")
     text, box = "no threshold: nothing is taken", {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     if threshold is not None:
@@ -222,12 +224,3 @@ def _robust_limits(axes: Axes, values: Floats) -> None:
 
 def _spacing(x: Floats) -> float:
     return float(np.diff(np.sort(x)).min()) if len(x) > 1 else 1.0
-
-
-def _year_ticks(axes: Axes) -> None:
-    from matplotlib import dates
-
-    untyped: Any = dates
-    locator = untyped.AutoDateLocator(minticks=3, maxticks=7)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))

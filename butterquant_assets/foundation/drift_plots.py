@@ -1,7 +1,7 @@
 """Plots of monitoring over time: figures already computed in, PNG bytes out, the same bytes for the same figures.
 
 What belongs here: drawing drift, regime and decay by month. What does not: judging them. Style, size and encoding are
-those of `plots`.
+those of `drawing`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
+    DASHED,
     INK,
     MUTED,
     ORANGE,
     RED,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    legend_below,
+    need_rows,
+    png_of,
+    side_by_side,
+    styled,
+    year_ticks,
 )
-from butterquant_assets.foundation.report_plots import _panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN_MONTHS = 36
-DASHED = (0, (4, 3))
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def drift_over_time(table: pd.DataFrame, title: str) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(table, "drift_over_time")
+    need_rows(table, "drift_over_time")
     months = sorted(table["month"].unique())[-SHOWN_MONTHS:]
     shown = table[table["month"].isin(months)].assign(ratio=lambda frame: frame["statistic"] / frame["threshold"])
     columns = list(dict.fromkeys(shown["column"]))
@@ -57,8 +58,8 @@ def drift_over_time(table: pd.DataFrame, title: str) -> bytes:
         index=columns, columns=months
     )
     marks = shown[shown["alarm"]]
-    with _style():
-        figure, (axes,) = _panels(700, 110 + 15 * len(columns), 1)
+    with styled():
+        figure, (axes,) = side_by_side(700, 110 + 15 * len(columns), 1)
         drawn = axes.imshow(ratio.to_numpy(dtype=np.float64), cmap="YlOrRd", vmin=0.0, vmax=1.5, aspect="auto")
         at = [months.index(month) for month in marks["month"]]
         axes.plot(at, [columns.index(name) for name in marks["column"]], "o", color=INK, markersize=4)
@@ -67,7 +68,7 @@ def drift_over_time(table: pd.DataFrame, title: str) -> bytes:
         axes.grid(visible=False)
         axes.set(title=title)
         figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02, label="statistic / threshold")
-        return _png(figure)
+        return png_of(figure)
 
 
 def regime_over_time(table: pd.DataFrame) -> bytes:
@@ -83,10 +84,10 @@ def regime_over_time(table: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(table, "regime_over_time")
+    need_rows(table, "regime_over_time")
     titles = {"vix_level": "VIX, points", "realised_vol": "Stock moves, % a year", "correlation": "Moving together, %"}
-    with _style():
-        figure, panels = _panels(700, 300, 3)
+    with styled():
+        figure, panels = side_by_side(700, 300, 3)
         for axes, (metric, title) in zip(panels, titles.items(), strict=True):
             rows = table[table["metric"] == metric].sort_values("month")
             times = 1.0 if metric == "vix_level" else 100.0
@@ -103,10 +104,10 @@ def regime_over_time(table: pd.DataFrame) -> bytes:
             alarm = rows[rows["alarm"]]
             axes.plot(alarm["month"], times * alarm["value"], "o", color=RED, markersize=4.5)
             axes.set(title=title)
-            _year_ticks(axes)
+            year_ticks(axes, 5)
         panels[0].plot([], [], "o", color=RED, markersize=4.5, label="regime change")
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def calibration_over_time(table: pd.DataFrame) -> bytes:
@@ -121,11 +122,11 @@ def calibration_over_time(table: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(table, "calibration_over_time")
+    need_rows(table, "calibration_over_time")
     rows = table.sort_values("month")
     at = np.arange(len(rows))
-    with _style():
-        figure, (left, right) = _panels(700, 310, 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 310, 2)
         _intervals(left, at, rows, "excess")
         left.set(title="Log-loss less promised, nats")
         right.plot(at, rows["ece"], "o-", color=BLUE, markersize=4, linewidth=1.2, label="calibration error")
@@ -133,8 +134,8 @@ def calibration_over_time(table: pd.DataFrame) -> bytes:
         right.set(title="Calibration error", ylim=(0, None))
         for axes in (left, right):
             _month_ticks(axes, list(rows["month"]))
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def decisions_over_time(table: pd.DataFrame) -> bytes:
@@ -150,10 +151,10 @@ def decisions_over_time(table: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(table, "decisions_over_time")
+    need_rows(table, "decisions_over_time")
     titles = {"ai": "Taken by the AI track", "all_candidates": "All candidates"}
-    with _style():
-        figure, panels = _panels(700, 310, 2)
+    with styled():
+        figure, panels = side_by_side(700, 310, 2)
         for axes, (track, title) in zip(panels, titles.items(), strict=True):
             rows = table[table["track"] == track].sort_values("month")
             scaled = rows.assign(**{name: 100 * rows[name] for name in ("trailing", "low", "high")})
@@ -162,8 +163,8 @@ def decisions_over_time(table: pd.DataFrame) -> bytes:
             axes.set(title=f"{title} ({count:,})")
             _month_ticks(axes, list(rows["month"]))
         panels[0].set(ylabel="realised less expected ROI, points")
-        _legend_below(figure, 2)
-        return _png(figure)
+        legend_below(figure, 2)
+        return png_of(figure)
 
 
 def _intervals(axes: Axes, at: npt.NDArray[np.int64], rows: pd.DataFrame, name: str, *, named: bool = True) -> None:
@@ -179,12 +180,3 @@ def _month_ticks(axes: Axes, months: list[Any]) -> None:
     step = max(1, -(-len(months) // 8))
     at = range(0, len(months), step)
     axes.set_xticks(list(at), [f"{pd.Timestamp(months[k]):%Y-%m}" for k in at], fontsize=7, rotation=30)
-
-
-def _year_ticks(axes: Axes) -> None:
-    from matplotlib import dates
-
-    untyped: Any = dates
-    locator = untyped.AutoDateLocator(minticks=3, maxticks=5)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))

@@ -27,10 +27,6 @@ class SchemaError(DataError):
     """A table breaks its contract (columns, types, keys, ranges)."""
 
 
-class MissingSessionsError(DataError):
-    """A table lacks sessions the exchange calendar expects."""
-
-
 class InsufficientHistoryError(DataError):
     """A series is too short for what was asked of it."""
 

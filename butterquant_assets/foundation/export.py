@@ -7,7 +7,6 @@ whole or not at all. What does not: SQL (``sql/``), the lake (`lake`), what rows
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from butterquant_assets.foundation.errors import ConfigError, WarehouseError
+from butterquant_assets.foundation.files import is_abandoned, temporary_of
 from butterquant_assets.foundation.warehouse import Warehouse
 
 # Rows of a row group, and of what is held in memory at a time: about 10 MB of daily_metrics.
@@ -50,6 +50,7 @@ class Exportable:
 TABLES: Mapping[str, Exportable] = {
     "daily_metrics": Exportable("export_daily_metrics", "time", {"minimum_score": MINIMUM_SCORE}),
     "trade_decisions": Exportable("trade_decisions", "session"),
+    "decision_revisions": Exportable("decision_revisions", "session"),
 }
 
 
@@ -170,7 +171,7 @@ def _write(pieces: Iterator[pd.DataFrame], path: Path, time: str) -> tuple[int, 
 def _appearing(target: Path) -> Iterator[Path]:
     """A temporary name beside `target` that is renamed over it at the end, or removed."""
     _remove_leftovers(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_of(target)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -183,12 +184,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 def _remove_leftovers(target: Path) -> None:
     """Remove what killed exports to the same file left; never the file of one that runs."""
     prefix = f".{target.name}."
-    for leftover in target.parent.iterdir():
-        parts = leftover.name.removeprefix(prefix).split(".")
-        if leftover.name.startswith(prefix) and len(parts) == 3 and parts[2] == "tmp" and parts[0].isdigit():
-            try:
-                os.kill(int(parts[0]), 0)
-            except ProcessLookupError:
-                leftover.unlink(missing_ok=True)
-            except PermissionError:
-                continue  # somebody else's process, alive
+    for leftover in target.parent.glob(".*.tmp"):
+        own = leftover.name.startswith(prefix) and leftover.name.count(".") == target.name.count(".") + 5
+        if own and is_abandoned(leftover):
+            leftover.unlink(missing_ok=True)

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pandas as pd
-import sqlalchemy as sa
 
 from butterquant_assets.foundation.errors import DataError, WarehouseError
 from butterquant_assets.foundation.lake import content_hash
 from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_assets.foundation.warehouse_url import sqlite_file
 
 Clock = Callable[[], datetime]
 
@@ -43,7 +42,7 @@ class FeedbackLedger:
 
     def __init__(self, warehouse_url: str, *, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._warehouse = Warehouse(warehouse_url)
-        self._file = _sqlite_file(warehouse_url)
+        self._file = sqlite_file(warehouse_url)
         self._clock = clock
 
     def __enter__(self) -> Self:
@@ -172,9 +171,3 @@ def _edited(url: str, take: int) -> str:
         f"the trades of take {take} in the feedback ledger of {url} are not those that were taken: somebody edited "
         "them; restore the table from a backup"
     )
-
-
-def _sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite warehouse; None for another database."""
-    parsed = sa.make_url(url)
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None

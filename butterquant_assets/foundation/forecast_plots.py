@@ -1,7 +1,7 @@
 """Plots of forecasts against what came: figures in, PNG bytes out, the same bytes for the same figures.
 
 What belongs here: drawing forecasts of numbers and of moves, their scores by fold, and their intervals. What does not:
-computing scores. Style, size and encoding are those of `plots`.
+computing scores. Style, size and encoding are those of `drawing`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
+    DASHED,
     GREEN,
     INK,
     MUTED,
     ORANGE,
     RED,
-    _figure,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
 )
+from butterquant_assets.foundation.errors import DataError
 
 SERIES_COLOURS = (MUTED, "#8c6bb1", GREEN, BLUE, ORANGE, RED)
 BINS = 10
@@ -54,11 +55,11 @@ def values_with_intervals(
     -------
     PNG bytes
     """
-    _need_rows(frame, "values_with_intervals")
+    need_rows(frame, "values_with_intervals")
     below, above = (BLUE, ORANGE) if lower_is_better else (ORANGE, BLUE)
-    with _style():
-        figure, axes = _figure(700, 110 + 34 * len(frame))
-        axes.axvline(reference, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    with styled():
+        figure, axes = one_panel(700, 110 + 34 * len(frame))
+        axes.axvline(reference, color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1)
         for row, one in enumerate(frame.to_dict("records")):
             colour = below if one["high"] < reference else above if one["low"] > reference else INK
             if np.isfinite([one["low"], one["high"]]).all():
@@ -73,7 +74,7 @@ def values_with_intervals(
         axes.margins(x=0.08)
         axes.set(title=title, xlabel=label)
         axes.grid(axis="y", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def values_by_fold(frame: pd.DataFrame, title: str, label: str) -> bytes:
@@ -90,17 +91,17 @@ def values_by_fold(frame: pd.DataFrame, title: str, label: str) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "values_by_fold")
+    need_rows(frame, "values_by_fold")
     folds = list(dict.fromkeys(frame["fold"]))
-    with _style():
-        figure, axes = _figure(700, 320)
+    with styled():
+        figure, axes = one_panel(700, 320)
         for name, colour in zip(dict.fromkeys(frame["series"]), _colours(frame["series"].nunique()), strict=True):
             line = frame[frame["series"] == name].set_index("fold")["value"].reindex(folds)
             axes.plot(range(len(folds)), line, "o-", color=colour, markersize=4.5, linewidth=1.5, label=name)
         axes.set_xticks(range(len(folds)), [fold[:7] for fold in folds], rotation=45, ha="right", fontsize=8)
         axes.set(title=title, ylabel=label, xlabel="fold, by the month of its retraining")
-        _legend_below(figure, 6)
-        return _png(figure)
+        legend_below(figure, 6)
+        return png_of(figure)
 
 
 def forecast_and_outcome(realised: npt.ArrayLike, forecasts: Mapping[str, npt.ArrayLike]) -> bytes:
@@ -120,8 +121,8 @@ def forecast_and_outcome(realised: npt.ArrayLike, forecasts: Mapping[str, npt.Ar
     came = np.asarray(realised, dtype=np.float64)
     if came.size < BINS:
         raise DataError(f"{came.size} forecasts do not fill {BINS} bins; draw more")
-    with _style():
-        figure, axes = _figure(520, 400)
+    with styled():
+        figure, axes = one_panel(520, 400)
         bounds = [np.inf, 0.0]
         for (name, values), colour in zip(forecasts.items(), _colours(len(forecasts)), strict=True):
             said, outcome = _means_by_bin(np.asarray(values, dtype=np.float64), came)
@@ -129,7 +130,7 @@ def forecast_and_outcome(realised: npt.ArrayLike, forecasts: Mapping[str, npt.Ar
                 said, outcome, "o-", color=colour, markersize=5, linewidth=1.3, markeredgecolor="white", label=name
             )
             bounds = [min(bounds[0], said.min()), max(bounds[1], said.max())]
-        axes.plot(bounds, bounds, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        axes.plot(bounds, bounds, color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
@@ -138,7 +139,7 @@ def forecast_and_outcome(realised: npt.ArrayLike, forecasts: Mapping[str, npt.Ar
             axis.set_tick_params(which="both", labelsize=7.5)
         axes.set(title="Volatility by tenth of the forecast", xlabel="mean forecast, % a year", ylabel="mean outcome")
         axes.legend(loc="upper left")
-        return _png(figure)
+        return png_of(figure)
 
 
 def _means_by_bin(forecast: Floats, outcome: Floats) -> tuple[Floats, Floats]:

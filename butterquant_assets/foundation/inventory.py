@@ -8,7 +8,7 @@ from pathlib import Path
 
 from butterquant_assets.foundation.errors import DamagedFileError
 from butterquant_assets.foundation.freshness import Held, Key, Node, Snapshot
-from butterquant_assets.foundation.lake import Footer, Lake
+from butterquant_assets.foundation.lake import Footer, Lake, Look
 
 
 def take_stock(
@@ -27,15 +27,16 @@ def take_stock(
     artifacts_root
         directory that artifact paths in footers are relative to
     """
-    snapshot = Snapshot(source={name: dict(held) for name, held in source.items()})
+    snapshot, nodes = Snapshot(source={name: dict(held) for name, held in source.items()}), tuple(nodes)
+    seen = lake.look(node.name for node in nodes)
     for node in nodes:
-        apart: set[Key] = {None} if node.keys is None else {*lake.partitions(node.name, quarantine=True)}
-        keys = apart if node.keys is None else {*lake.partitions(node.name), *apart}
-        snapshot.held[node.name] = {key: _held(lake, node.name, key, artifacts_root, key in apart) for key in keys}
+        apart: set[Key] = {None} if node.keys is None else {*seen.partitions(node.name, quarantine=True)}
+        keys = apart if node.keys is None else {*seen.partitions(node.name), *apart}
+        snapshot.held[node.name] = {key: _held(seen, node.name, key, artifacts_root, key in apart) for key in keys}
     return snapshot
 
 
-def _held(lake: Lake, asset: str, key: Key, artifacts_root: Path, look_apart: bool) -> Held:
+def _held(lake: Lake | Look, asset: str, key: Key, artifacts_root: Path, look_apart: bool) -> Held:
     quarantine: Footer | None
     try:
         quarantine = lake.footer(asset, key, quarantine=True) if look_apart else None

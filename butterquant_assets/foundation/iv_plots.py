@@ -1,7 +1,7 @@
 """Plots of the report on volatility proxies: figures already computed in, PNG bytes out, the same bytes for the same.
 
 What belongs here: drawing what the report found. What does not: computing it. Style, size and encoding are those of
-`plots`.
+`drawing`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
-    DPI,
+    DASHED,
     GREEN,
     INK,
     MUTED,
     ORANGE,
+    PALE_RED,
     RED,
-    _figure,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    blank_figure,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
 )
 
-MODEL_COLOURS = (RED, "#e0b9a8", ORANGE, GREEN, BLUE, MUTED)
+MODEL_COLOURS = (RED, PALE_RED, ORANGE, GREEN, BLUE, MUTED)
 SMILE_COLOURS = {"chain": INK, "smooth": BLUE, "document": ORANGE, "flat": GREEN}
 
 
@@ -42,14 +44,14 @@ def level_errors_by_year(errors: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(errors, "level_errors_by_year")
+    need_rows(errors, "level_errors_by_year")
     size = errors.assign(error=100.0 * errors["error"].abs())
     by_year = size.pivot_table(index="model", columns="year", values="error", aggfunc="median", sort=False)
     by_year["all"] = size.groupby("model")["error"].median()
     places = np.arange(by_year.shape[1])
     width = 0.8 / len(by_year)
-    with _style():
-        figure, axes = _figure(700, 320)
+    with styled():
+        figure, axes = one_panel(700, 320)
         for number, (model, values) in enumerate(by_year.iterrows()):
             colour = MODEL_COLOURS[number % len(MODEL_COLOURS)]
             label = f"{model}: {values['all']:.1f} %"
@@ -57,8 +59,8 @@ def level_errors_by_year(errors: pd.DataFrame) -> bytes:
         axes.set_xticks(places, [str(year) for year in by_year.columns])
         axes.set(title="Error of the at-the-money level against published volatility", ylabel="median error, %")
         axes.grid(axis="x", visible=False)
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def level_scatter(points: pd.DataFrame) -> bytes:
@@ -73,22 +75,22 @@ def level_scatter(points: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(points, "level_scatter")
+    need_rows(points, "level_scatter")
     predicted, published = (100.0 * points[name].to_numpy(dtype=np.float64) for name in ("predicted", "published"))
     ends = np.array([min(predicted.min(), published.min()) / 1.1, max(predicted.max(), published.max()) * 1.1])
-    with _style():
-        figure, axes = _figure(460, 420)
+    with styled():
+        figure, axes = one_panel(460, 420)
         axes.scatter(predicted, published, s=4, color=BLUE, alpha=0.3, linewidths=0, rasterized=True)
         axes.plot(ends, ends, color=INK, linewidth=1.0)
         for factor in (1 / 1.2, 1.2):
-            axes.plot(ends, ends * factor, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.plot(ends, ends * factor, color=MUTED, linewidth=0.8, linestyle=DASHED)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
         ticks = [tick for tick in (10, 15, 20, 30, 40, 60, 80) if ends[0] <= tick <= ends[1]]
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(ticks, [str(tick) for tick in ticks])
             axis.set_ticks([], minor=True)
         axes.set(title="Fitted level (dashed: 20 % off)", xlabel="predicted, % a year", ylabel="published, % a year")
-        return _png(figure)
+        return png_of(figure)
 
 
 def smile_curves(curves: pd.DataFrame) -> bytes:
@@ -103,14 +105,12 @@ def smile_curves(curves: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    from matplotlib.figure import Figure
-
-    _need_rows(curves, "smile_curves")
+    need_rows(curves, "smile_curves")
     tickers = sorted(curves["ticker"].unique())
     columns = min(len(tickers), 4)
     lines = -(-len(tickers) // columns)
-    with _style():
-        figure = Figure(figsize=(7.0, 0.7 + 2.2 * lines), dpi=DPI, layout="constrained")
+    with styled():
+        figure = blank_figure(7.0, 0.7 + 2.2 * lines)
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for number, (axes, ticker) in enumerate(zip(panels, tickers, strict=False)):
             for model, colour in SMILE_COLOURS.items():
@@ -122,8 +122,8 @@ def smile_curves(curves: pd.DataFrame) -> bytes:
         for axes in panels[len(tickers) :]:
             axes.set_visible(False)
         panels[0].set_ylabel("IV / at-the-money IV")
-        _legend_below(figure, len(SMILE_COLOURS))
-        return _png(figure)
+        legend_below(figure, len(SMILE_COLOURS))
+        return png_of(figure)
 
 
 def debit_errors(table: pd.DataFrame, models: Sequence[str]) -> bytes:
@@ -141,13 +141,13 @@ def debit_errors(table: pd.DataFrame, models: Sequence[str]) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(table, "debit_errors")
+    need_rows(table, "debit_errors")
     groups = sorted(table["group"].unique(), key=_group_order)
     values = 100.0 * table.pivot_table(index="group", columns="model", values="value").reindex(groups)
     places = np.arange(len(groups))
     width = 0.8 / len(models)
-    with _style():
-        figure, axes = _figure(700, 330)
+    with styled():
+        figure, axes = one_panel(700, 330)
         for number, model in enumerate(models):
             place = places + (number - (len(models) - 1) / 2) * width
             axes.bar(place, values[model], width, color=SMILE_COLOURS[model], label=model)
@@ -161,8 +161,8 @@ def debit_errors(table: pd.DataFrame, models: Sequence[str]) -> bytes:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.grid(axis="x", visible=False)
-        _legend_below(figure, len(models) + 1)
-        return _png(figure)
+        legend_below(figure, len(models) + 1)
+        return png_of(figure)
 
 
 def _group_order(group: str) -> tuple[str, float]:

@@ -10,34 +10,28 @@ pickled.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from butterquant_assets.foundation.contracts import Verdict
-from butterquant_assets.foundation.errors import ConfigError, DamagedFileError, LakeError
-from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
+from butterquant_assets.foundation.errors import DamagedFileError, LakeError
+from butterquant_assets.foundation.lake_ends import Ends
+from butterquant_assets.foundation.lake_listing import DAMAGED, QUARANTINE, LakeFile
+from butterquant_assets.foundation.lake_storage import Storage
 
 FOOTER_KEY = b"butterquant"
 DIGEST_BYTES = 12
-QUARANTINE, DAMAGED = "_quarantine", "_damaged"
-# Bytes at the end of a file in which its metadata is looked for first.
-USUAL_METADATA = 65_536
 
 
 @dataclass(frozen=True)
@@ -150,33 +144,6 @@ def combine(parts: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-@dataclass(frozen=True)
-class LakeFile:
-    """One file of a lake as a listing shows it, unread.
-
-    Parameters
-    ----------
-    path
-        inside the file system
-    area
-        empty for a published file, else ``_quarantine`` or ``_damaged``
-    asset, partition
-        what it holds; the asset is empty for a file that is none of the lake's
-    temporary
-        whether it is a writer's unfinished file
-    bytes, modified
-        size, and time of its last change (UTC)
-    """
-
-    path: str
-    area: str
-    asset: str
-    partition: str | None
-    temporary: bool
-    bytes: int
-    modified: datetime
-
-
 Stamp = tuple[int, int, int, int]
 
 
@@ -204,25 +171,18 @@ class Lake:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.location = str(location)
-        # What may be shown: an URL can carry a password.
-        self.shown = re.sub(r"//[^/@]*@", "//", self.location)
-        # Other processes write too: a listing that was remembered would hide what they did.
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.location, use_listings_cache=False)
-        except ImportError as error:
-            raise ConfigError(f"the lake at {self.shown} needs a package that is not installed: {error}") from error
-        self._local = "file" in _protocols(self._fs)
-        self._faults: tuple[type[Exception], ...] = (OSError, *_driver_faults(self._fs))
+        self._storage = Storage(location)
+        self.location, self.shown = self._storage.location, self._storage.shown
         # Stock is taken of thousands of files before every step; those that did not change are not parsed again.
         self._footers: dict[str, tuple[Stamp, Footer]] = {}
+        self._ends = Ends(self._storage, _footer_in)
 
     def path(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> str:
         """Where the file of `asset` (``group/name``) and `partition` lies, inside the file system."""
         return self._path(QUARANTINE if quarantine else "", asset, partition)
 
     def _path(self, area: str, asset: str, partition: str | None) -> str:
-        area = f"{self._root.rstrip('/')}" + (f"/{area}" if area else "")
+        area = self._storage.root + (f"/{area}" if area else "")
         return f"{area}/{asset}.parquet" if partition is None else f"{area}/{asset}/{partition}.parquet"
 
     # -- writing
@@ -235,51 +195,40 @@ class Lake:
         LakeError
             if it could not be written (disk full, store not reachable); the former file is then unchanged.
         """
-        self._put(self.path(asset, partition), _to_parquet(frame, footer))
+        self._storage.put(self.path(asset, partition), _to_parquet(frame, footer))
         self.release(asset, partition)
 
     def quarantine(self, asset: str, partition: str | None, frame: pd.DataFrame, footer: Footer) -> None:
         """Keep a frame that failed its checks, with its verdict, outside the published files."""
-        self._put(self.path(asset, partition, quarantine=True), _to_parquet(frame, footer))
+        self._storage.put(self.path(asset, partition, quarantine=True), _to_parquet(frame, footer))
 
     def release(self, asset: str, partition: str | None = None) -> None:
         """Remove a quarantined frame, if there is one: a good file has taken its place, or its cause was taken back."""
-        self._remove(self.path(asset, partition, quarantine=True))
+        self._storage.remove(self.path(asset, partition, quarantine=True))
 
     def sweep(self) -> int:
         """Remove what a killed writer left behind; returns how many files."""
-        return sweep_temporaries(Path(self._root)) if self._local and Path(self._root).is_dir() else 0
+        return self._storage.sweep()
 
     def remove(self, file: LakeFile) -> None:
         """Remove one file of a listing; nothing happens where it is gone already."""
-        with self._reaching(file.path):
-            self._remove(file.path)
+        with self._storage.reaching(file.path):
+            self._storage.remove(file.path)
 
     # -- reading
 
     def files(self) -> list[LakeFile]:
         """Every file under the lake's folder, by path."""
-        with self._reaching(self._root):
-            listing = self._fs.find(self._root, detail=True) if self._fs.isdir(self._root) else {}
-        start = len(self._root.rstrip("/")) + 1
-        return [_listed(str(path), str(path)[start:], detail) for path, detail in sorted(listing.items())]
+        return self._storage.files()
 
     def partitions(self, asset: str, *, quarantine: bool = False) -> list[str]:
         """Partition keys of `asset` that have a file, ascending."""
-        folder = self.path(asset, "_", quarantine=quarantine).rsplit("/", 1)[0]
-        with self._reaching(folder):
-            try:
-                listing = self._fs.ls(folder, detail=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return []
-        names = (str(entry).rsplit("/", 1)[-1] for entry in listing)
+        names = self._storage.names(self.path(asset, "_", quarantine=quarantine).rsplit("/", 1)[0])
         return sorted(n.removesuffix(".parquet") for n in names if n.endswith(".parquet") and not n.startswith("."))
 
     def exists(self, asset: str, partition: str | None = None) -> bool:
         """Whether a published file is there."""
-        path = self.path(asset, partition)
-        with self._reaching(path):
-            return bool(self._fs.isfile(path))
+        return self._storage.exists(self.path(asset, partition))
 
     def footer(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> Footer | None:
         """Provenance of one file, or None where there is none.
@@ -290,8 +239,10 @@ class Lake:
             if the file is there but cannot be read or was not written by us.
         """
         path = self.path(asset, partition, quarantine=quarantine)
+        if not self._storage.local:
+            return self._ends.of(self._storage.file(path))
         # Looked at before the file is read: one that is replaced meanwhile is read again the next time.
-        stamp = _stamp(path) if self._local else None
+        stamp = _stamp(path)
         known = self._footers.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -302,20 +253,31 @@ class Lake:
             self._footers[path] = stamp, footer
         return footer
 
+    def look(self, assets: Iterable[str]) -> Lake | Look:
+        """The lake to ask many questions about `assets` as they are at this moment.
+
+        An object store is listed once, and of its files only those are read that changed since the last look. A local
+        folder answers each question when it is put.
+
+        Raises
+        ------
+        LakeError
+            if the store cannot be reached.
+        """
+        if self._storage.local:
+            return self
+        wanted = {*assets}
+        files = [file for file in self.files() if file.asset in wanted and file.area in ("", QUARANTINE)]
+        return Look({(f.area == QUARANTINE, f.asset, f.partition): found for f, found in self._ends.of_all(files)})
+
     def _read_footer(self, path: str) -> Footer | None:
         try:
-            with self._opened(path, end_only=True) as file:
-                metadata = pq.read_metadata(file).metadata or {}
+            with self._storage.opened(path) as file:
+                return _footer_in(file, path)
         except FileNotFoundError:
             return None
-        except (pa.ArrowException, OSError) as error:
+        except OSError as error:
             raise _unreadable(path, error) from error
-        if FOOTER_KEY not in metadata:
-            raise DamagedFileError(f"{path} carries no provenance, so it was not written by this lake: move it away")
-        try:
-            return Footer.from_bytes(metadata[FOOTER_KEY])
-        except (TypeError, KeyError, ValueError) as error:
-            raise DamagedFileError(f"{path} was written by another version of this package ({error})") from error
 
     def read(
         self,
@@ -324,23 +286,34 @@ class Lake:
         columns: Sequence[str] | None = None,
         *,
         quarantine: bool = False,
+        contents: Mapping[str | None, str] | None = None,
     ) -> pd.DataFrame:
         """Rows of the given partitions (or of the one file), in partition order, only the columns asked for.
 
-        Partitions without a file contribute nothing; the caller decides beforehand whether that is right.
+        Partitions without a file contribute nothing; the caller decides beforehand whether that is right, or says by
+        `contents` what each file held when it was looked at.
 
         Raises
         ------
         LakeError
             if a file cannot be read, or an unpartitioned file is missing. A published file that is damaged is set
-            aside first: it is missing from then on, and the next run makes it again.
+            aside first: it is missing from then on, and the next run makes it again. Also if a file is not there any
+            more, or another one, than `contents` says.
         """
         area = QUARANTINE if quarantine else ""
         if partitions is None:
-            single: pd.DataFrame = self._table(area, asset, None, columns).to_pandas()
+            table = self._table(area, asset, None, columns)
+            _check_content(asset, None, table, contents)
+            single: pd.DataFrame = table.to_pandas()
             return single
         present = set(self.partitions(asset, quarantine=quarantine))
-        tables = [self._table(area, asset, key, columns) for key in partitions if key in present]
+        if gone := sorted(key for key in (contents or {}) if key is not None and key not in present):
+            raise _changed(asset, gone[0])
+        tables = []
+        for key in partitions:
+            if key in present:
+                tables.append(self._table(area, asset, key, columns))
+                _check_content(asset, key, tables[-1], contents)
         if not tables:
             raise LakeError(
                 f"{asset} has no file for {_span(partitions)} under {self.shown}: materialise it first "
@@ -356,104 +329,77 @@ class Lake:
             return self._parsed(path, columns)
         except FileNotFoundError:
             raise LakeError(f"{path} does not exist: materialise it first (butterquant run)") from None
+        except MemoryError as error:  # Arrow's is one too, and says nothing of the file
+            raise LakeError(f"{path} could not be read for want of memory: make room and run again") from error
         except (pa.ArrowException, OSError) as error:
             found = _unreadable(path, error)
             if isinstance(found, DamagedFileError) and not area:
-                self._set_aside(path, self._path(DAMAGED, asset, partition))
+                self._storage.move(path, self._path(DAMAGED, asset, partition))
             raise found from error
 
     def _parsed(self, path: str, columns: Sequence[str] | None) -> pa.Table:
-        with self._opened(path) as file:
+        with self._storage.opened(path) as file:
             whole = pq.ParquetFile(file, page_checksum_verification=True)
             return whole.read(columns=list(columns) if columns is not None else None)
 
-    def _set_aside(self, path: str, to: str) -> None:
-        """Move a damaged file out of the published ones."""
-        with self._reaching(path):
-            self._fs.makedirs(to.rsplit("/", 1)[0], exist_ok=True)
-            try:
-                self._fs.mv(path, to)
-            except FileNotFoundError:
-                return  # another reader met it first
 
-    # -- storage
-
-    @contextmanager
-    def _opened(self, path: str, *, end_only: bool = False) -> Iterator[IO[bytes]]:
-        """A file to parse. What goes wrong on the way to an object store is told apart from what is wrong in it."""
-        if self._local:
-            with open(path, "rb") as file:
-                yield file
-        else:
-            with self._reaching(path):
-                content = self._end_of(path) if end_only else self._fs.cat_file(path)
-            yield io.BytesIO(content)
-
-    def _end_of(self, path: str) -> bytes:
-        """As much of the end of a Parquet file as holds its metadata: stock is taken of thousands of files."""
-        size = int(self._fs.size(path))
-        content: bytes = self._fs.cat_file(path, start=max(0, size - USUAL_METADATA), end=size)
-        wanted = int.from_bytes(content[-8:-4], "little") + 8  # the format's last bytes: length, magic
-        return content if len(content) >= min(wanted, size) else bytes(self._fs.cat_file(path))
-
-    @contextmanager
-    def _reaching(self, path: str) -> Iterator[None]:
-        """Errors of the file system as ours, but for a file that is not there."""
-        try:
-            yield
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except self._faults as error:
-            raise LakeError(f"{path} cannot be reached: {error}. Nothing was lost: mend that and run again") from error
-
-    def _put(self, path: str, data: bytes) -> None:
-        try:
-            if self._local:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(Path(path), data)
-            else:
-                # One PUT of an object store is atomic; a rename there is a copy and a delete, which is not.
-                self._fs.pipe_file(path, data)
-        except self._faults as error:
-            raise LakeError(
-                f"{path} could not be written: {getattr(error, 'strerror', None) or error}; the former file, if there "
-                "was one, is unchanged. Make room or mend the storage, and run again"
-            ) from error
-
-    def _remove(self, path: str) -> None:
-        try:
-            self._fs.rm_file(path)
-        except FileNotFoundError:
-            return
+Place = tuple[bool, str, str | None]  # whether in quarantine, asset, partition
 
 
-def _listed(path: str, inside: str, detail: Mapping[str, Any]) -> LakeFile:
-    """One entry of a listing; `inside` is its path within the lake."""
-    parts = inside.split("/")
-    area = parts.pop(0) if parts[0] in (QUARANTINE, DAMAGED) else ""
-    temporary = parts[-1].startswith(".") and parts[-1].endswith(".tmp")
-    names = [*parts[:-1], parts[-1].removesuffix(".parquet")]
-    ours = not temporary and parts[-1].endswith(".parquet") and len(names) in (2, 3)
-    return LakeFile(
-        path=path,
-        area=area,
-        asset="/".join(names[:2]) if ours else "",
-        partition=names[2] if ours and len(names) == 3 else None,
-        temporary=temporary,
-        bytes=int(detail.get("size") or 0),
-        modified=_modified(detail),
-    )
+class Look:
+    """What a lake held at one moment; the questions are those of the lake, and cost nothing more."""
+
+    def __init__(self, found: Mapping[Place, Footer | DamagedFileError]) -> None:
+        self._found = found
+
+    def partitions(self, asset: str, *, quarantine: bool = False) -> list[str]:
+        """Partition keys of `asset` that have a file, ascending."""
+        keys = (key for apart, name, key in self._found if name == asset and apart is quarantine)
+        return sorted(key for key in keys if key is not None)
+
+    def footer(self, asset: str, partition: str | None = None, *, quarantine: bool = False) -> Footer | None:
+        """Provenance of one file, or None where there is none.
+
+        Raises
+        ------
+        DamagedFileError
+            if the file cannot be read or was not written by us.
+        """
+        found = self._found.get((quarantine, asset, partition))
+        if isinstance(found, DamagedFileError):
+            raise found
+        return found
 
 
-def _modified(detail: Mapping[str, Any]) -> datetime:
-    """Time of the last change; each file system has its own name for it."""
-    for name in ("mtime", "LastModified", "last_modified", "modified", "created"):
-        value = detail.get(name)
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value, UTC)
-    return datetime.now(UTC)  # unknown: as young as can be, so that nothing is removed for its age
+def _footer_in(file: IO[bytes], path: str) -> Footer:
+    """Provenance in a Parquet file, or in its end."""
+    try:
+        metadata = pq.read_metadata(file).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    if FOOTER_KEY not in metadata:
+        raise DamagedFileError(f"{path} carries no provenance, so it was not written by this lake: move it away")
+    try:
+        return Footer.from_bytes(metadata[FOOTER_KEY])
+    except (TypeError, KeyError, ValueError) as error:
+        raise DamagedFileError(f"{path} was written by another version of this package ({error})") from error
+
+
+def _check_content(
+    asset: str, partition: str | None, table: pa.Table, contents: Mapping[str | None, str] | None
+) -> None:
+    """Refuse a file that is not the one that was looked at: what is made of it would be recorded as made of that one.
+
+    A file that came only after the look may be read: its reader is stale at the next.
+    """
+    if contents is None or partition not in contents:
+        return
+    if Footer.from_bytes((table.schema.metadata or {})[FOOTER_KEY]).content != contents[partition]:
+        raise _changed(asset, partition)
+
+
+def _changed(asset: str, partition: str | None) -> LakeError:
+    return LakeError(f"{' '.join(filter(None, [asset, partition]))} was changed while it was being read: run again")
 
 
 def _unreadable(path: str, error: Exception) -> LakeError:
@@ -463,24 +409,12 @@ def _unreadable(path: str, error: Exception) -> LakeError:
     return DamagedFileError(f"{path} is not a readable Parquet file ({error}): delete it and run again")
 
 
-def _driver_faults(fs: Any) -> tuple[type[Exception], ...]:
-    """Errors of a file system's driver that are no OSError."""
-    if "s3" not in _protocols(fs):
-        return ()
-    driver = importlib.import_module("botocore.exceptions")
-    return (driver.BotoCoreError, driver.ClientError)
-
-
 def _to_parquet(frame: pd.DataFrame, footer: Footer) -> bytes:
     table = pa.Table.from_pandas(frame, preserve_index=False).combine_chunks()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), FOOTER_KEY: footer.to_bytes()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True, store_schema=True)
     return buffer.getvalue()
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _span(keys: Sequence[str]) -> str:

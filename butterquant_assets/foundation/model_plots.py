@@ -1,7 +1,7 @@
 """Plots of a trained model: figures already computed in, PNG bytes out, the same bytes for the same figures.
 
 What belongs here: drawing what training, calibration and evaluation found. What does not: computing it, and studies of
-hyper-parameters (`study_plots`). Style, size and encoding are those of `plots`.
+hyper-parameters (`study_plots`). Style, size and encoding are those of `drawing`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
-    DPI,
+    DASHED,
     GREEN,
     INK,
     MUTED,
     ORANGE,
+    PALE_BLUE,
     RED,
-    _figure,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    blank_figure,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
 )
+from butterquant_assets.foundation.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = npt.NDArray[np.float64]
 
-PALE_BLUE = "#a9c4dc"
 MEMBER_COLOURS = {"base": "#b9b9b9", "mlp": BLUE, "xgboost": ORANGE, "lightgbm": GREEN, "logistic": RED}
 OTHER_COLOURS = ("#8a6fae", "#4aa3a2", "#c9a227", "#9c6b4e", INK)
-DASHED = (0, (4, 3))
 NORMAL_95 = 1.645  # two-sided 90 %
 MOST_TICKS = 12
 
@@ -57,17 +57,15 @@ def class_reliability(table: pd.DataFrame, class_names: Sequence[str]) -> bytes:
     -------
     PNG bytes
     """
-    from matplotlib.figure import Figure
-
     used = table[table["count"] > 0]
-    _need_rows(used, "class_reliability")
+    need_rows(used, "class_reliability")
     unknown = sorted(set(used["class"]) - set(range(len(class_names))))
     if unknown:
         raise DataError(f"the reliability table has classes {unknown}, but {len(class_names)} class names were given")
     columns = min(len(class_names), 2)
     lines = -(-len(class_names) // columns)
-    with _style():
-        figure = Figure(figsize=(7.0, 0.45 + 2.75 * lines), dpi=DPI, layout="constrained")
+    with styled():
+        figure = blank_figure(7.0, 0.45 + 2.75 * lines)
         cells = figure.add_gridspec(lines, columns)
         for k, name in enumerate(class_names):
             inner = cells[divmod(k, columns)].subgridspec(2, 1, height_ratios=(4, 1), hspace=0.02)
@@ -82,7 +80,7 @@ def class_reliability(table: pd.DataFrame, class_names: Sequence[str]) -> bytes:
                 lower.set_xlabel("stated probability")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, columnspacing=1.6)
-        return _png(figure)
+        return png_of(figure)
 
 
 def fold_losses(folds: pd.DataFrame) -> bytes:
@@ -98,15 +96,13 @@ def fold_losses(folds: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    from matplotlib.figure import Figure
-
-    _need_rows(folds, "fold_losses")
+    need_rows(folds, "fold_losses")
     at = np.arange(len(folds))
     model, geometry, difference, low, high = (
         folds[name].to_numpy(np.float64) for name in ("model", "geometry", "difference", "low", "high")
     )
-    with _style():
-        figure = Figure(figsize=(7.0, 4.2), dpi=DPI, layout="constrained")
+    with styled():
+        figure = blank_figure(7.0, 4.2)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         upper.plot(
             at - 0.09, geometry, "D", color=ORANGE, markersize=6, markeredgecolor="white", label="geometry baseline"
@@ -114,7 +110,7 @@ def fold_losses(folds: pd.DataFrame) -> bytes:
         upper.plot(at + 0.09, model, "o", color=BLUE, markersize=7, markeredgecolor="white", label="model")
         upper.set(title="Out-of-fold log-loss by fold", ylabel="nats a row")
         upper.margins(y=0.15)
-        _legend_below(figure, 2)
+        legend_below(figure, 2)
         lower.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
         lower.vlines(at, low, high, color=BLUE, linewidth=2.4, alpha=0.5, zorder=2)
         lower.plot(at, difference, "o", color=BLUE, markeredgecolor="white", zorder=3)
@@ -124,7 +120,7 @@ def fold_losses(folds: pd.DataFrame) -> bytes:
         _month_ticks(lower, folds["boundary"])
         for axes in (upper, lower):
             axes.grid(axis="x", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def importance(frame: pd.DataFrame, most: int = 25) -> bytes:
@@ -141,13 +137,13 @@ def importance(frame: pd.DataFrame, most: int = 25) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "importance")
+    need_rows(frame, "importance")
     shown = frame.sort_values(["increase", "feature"], ascending=[False, True]).head(most)
     at = np.arange(len(shown))
     increase, low, high = (1000 * shown[name].to_numpy(np.float64) for name in ("increase", "low", "high"))
     beyond = np.nan_to_num(low, nan=-1.0) > 0
-    with _style():
-        figure, axes = _figure(700, 100 + 19 * len(shown))
+    with styled():
+        figure, axes = one_panel(700, 100 + 19 * len(shown))
         axes.barh(at, increase, height=0.68, color=np.where(beyond, BLUE, PALE_BLUE).tolist(), zorder=2)
         axes.hlines(at, low, high, color=INK, linewidth=1.1, zorder=3)
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
@@ -157,7 +153,7 @@ def importance(frame: pd.DataFrame, most: int = 25) -> bytes:
         title = "Permutation importance on held-out rows"
         axes.set(title=title, xlabel="increase of the log-loss, thousandths of a nat (dark: interval above 0)")
         axes.grid(axis="y", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def ensemble_weights(frame: pd.DataFrame) -> bytes:
@@ -173,14 +169,14 @@ def ensemble_weights(frame: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "ensemble_weights")
+    need_rows(frame, "ensemble_weights")
     vintages = list(dict.fromkeys(frame["boundary"]))
     members = list(dict.fromkeys(frame["member"]))
     table = frame.pivot_table(index="boundary", columns="member", values="weight", aggfunc="sum").reindex(vintages)
     at = np.arange(len(vintages))
     others = iter(OTHER_COLOURS * len(members))
-    with _style():
-        figure, axes = _figure(700, 280)
+    with styled():
+        figure, axes = one_panel(700, 280)
         start = np.zeros(len(vintages))
         for member in members:
             weight = np.nan_to_num(table[member].to_numpy(np.float64))
@@ -195,8 +191,8 @@ def ensemble_weights(frame: pd.DataFrame) -> bytes:
         axes.set_ylabel("weight")
         axes.set_xlim(-0.6, max(len(vintages), 6) - 0.4)
         axes.grid(axis="x", visible=False)
-        _legend_below(figure, min(len(members), 6))
-        return _png(figure)
+        legend_below(figure, min(len(members), 6))
+        return png_of(figure)
 
 
 def calibration_methods(frame: pd.DataFrame) -> bytes:
@@ -212,14 +208,12 @@ def calibration_methods(frame: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    from matplotlib.figure import Figure
-
     frame = frame[frame["log_loss"].notna()]
-    _need_rows(frame, "calibration_methods")
+    need_rows(frame, "calibration_methods")
     at = np.arange(len(frame))
     chosen = frame["chosen"].to_numpy(dtype=bool)
-    with _style():
-        figure = Figure(figsize=(7.0, 0.95 + 0.27 * len(frame)), dpi=DPI, layout="constrained")
+    with styled():
+        figure = blank_figure(7.0, 0.95 + 0.27 * len(frame))
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, column, factor, title, form in (
             (left, "log_loss", 1, "Log-loss out of fold, nats", "{:.4f}"),
@@ -240,7 +234,7 @@ def calibration_methods(frame: pd.DataFrame) -> bytes:
         )
         left.invert_yaxis()
         left.margins(y=0.12)
-        return _png(figure)
+        return png_of(figure)
 
 
 def expected_roi(frame: pd.DataFrame) -> bytes:
@@ -255,13 +249,13 @@ def expected_roi(frame: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "expected_roi")
+    need_rows(frame, "expected_roi")
     expected, realised, low, high = (
         100 * frame[name].to_numpy(np.float64) for name in ("expected", "realised", "low", "high")
     )
     ends = _padded(np.concatenate([expected, realised]), 0.12)
-    with _style():
-        figure, axes = _figure(520, 380)
+    with styled():
+        figure, axes = one_panel(520, 380)
         axes.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
         axes.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1, label="as expected")
         axes.vlines(expected, low, high, color=BLUE, linewidth=2.4, alpha=0.45, zorder=2, label="95 % over episodes")
@@ -275,7 +269,7 @@ def expected_roi(frame: pd.DataFrame) -> bytes:
         axes.set(title="Return expected and realised (numbers: trades)", xlabel="expected, % of the debit")
         axes.set_ylabel("realised after costs, % of the debit")
         axes.legend(loc="best")
-        return _png(figure)
+        return png_of(figure)
 
 
 def _reliability_panel(upper: Axes, lower: Axes, rows: pd.DataFrame) -> None:

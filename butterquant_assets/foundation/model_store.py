@@ -12,8 +12,8 @@ which version deserves to be champion.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
 import shutil
 import stat
@@ -23,22 +23,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from butterquant_assets.foundation.errors import ModelStoreError
 from butterquant_assets.foundation.files import sweep_temporaries, write_atomically
+from butterquant_assets.foundation.model_content import (
+    VERSION_LENGTH,
+    Tensors,
+    canonical_json,
+    sha256,
+    versions_in,
+    weights_bytes,
+)
 
 WEIGHTS, TRAINING, ONNX, CARD, PLOTS = "weights.safetensors", "training.json", "model.onnx", "card.json", "plots"
 CHAMPION = "champion.json"
-VERSION_LENGTH = 16
-
-Tensors = dict[str, npt.NDArray[Any]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE = re.compile(r"(?:[a-z0-9][a-z0-9_-]*/)*[a-z0-9][a-z0-9_-]*\.(?:json|txt|parquet|safetensors|html|png)")
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_LENGTH}}}")
-_MENTION = re.compile(rf"(?<![0-9A-Za-z])[0-9a-f]{{{VERSION_LENGTH}}}(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -47,54 +50,6 @@ class StoredTraining:
 
     tensors: Tensors
     training: dict[str, Any]
-
-
-def weights_bytes(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Tensors in safetensors format; equal tensors give equal bytes."""
-    from safetensors.numpy import save
-
-    content: bytes = save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
-    return content
-
-
-def content_version(weights: bytes, facts: Mapping[str, Any]) -> str:
-    """The version of a model: 16 hexadecimal digits of a SHA-256 over its weights and the facts about them.
-
-    Parameters
-    ----------
-    weights
-        as `weights_bytes` gives them
-    facts
-        plain values: architecture, features, content hash of the training data, configuration, code version. Whatever
-        may change the ONNX file or the card must be in here, or a later publication will be refused as a conflict.
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.sha256()
-    for part in (weights, canonical_json(facts)):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()[:VERSION_LENGTH]
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys, two spaces and a final newline: equal values give equal bytes.
-
-    Raises
-    ------
-    ModelStoreError
-        if a value is no plain JSON value, NaN and infinities included (write None and say why).
-    """
-    try:
-        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ModelStoreError(
-            f"this cannot be stored as JSON: {error}; use plain strings, numbers, lists and dictionaries, and None for "
-            "what is missing"
-        ) from error
-    return (text + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -229,7 +184,7 @@ class ModelStore:
         further = files or {}
         _check_paths(further, taken={*contents, TRAINING, ONNX, CARD})
         contents |= {path: further[path] for path in sorted(further)}
-        hashes = {path: _sha256(content) for path, content in contents.items()}
+        hashes = {path: sha256(content) for path, content in contents.items()}
         contents[TRAINING] = canonical_json({"files": hashes, "training": dict(training)})
         self._write(folder, contents)
         return folder
@@ -262,9 +217,9 @@ class ModelStore:
         if reserved:
             raise ModelStoreError(f"the card holds {', '.join(reserved)}, which the store writes itself; leave it out")
         hashes = self._recorded_hashes(folder, name, version)
-        hashes |= {TRAINING: _sha256((folder / TRAINING).read_bytes()), ONNX: _sha256(onnx_bytes)}
+        hashes |= {TRAINING: sha256((folder / TRAINING).read_bytes()), ONNX: sha256(onnx_bytes)}
         content = dict(card) | {"name": name, "version": version, "files": hashes}
-        content["card_sha256"] = _sha256(canonical_json(content))
+        content["card_sha256"] = sha256(canonical_json(content))
         self._write(folder, {ONNX: onnx_bytes, CARD: canonical_json(content)})
         return folder / CARD
 
@@ -282,7 +237,7 @@ class ModelStore:
         content = path.read_bytes()
         card = _parse(content, path)
         claimed = card.pop("card_sha256", None)
-        if claimed != _sha256(canonical_json(card)) or canonical_json(card | {"card_sha256": claimed}) != content:
+        if claimed != sha256(canonical_json(card)) or canonical_json(card | {"card_sha256": claimed}) != content:
             raise ModelStoreError(f"{path} was altered: it does not match its own hash; delete the version and rebuild")
         if (card.get("name"), card.get("version")) != (name, version):
             raise ModelStoreError(f"{path} belongs to {card.get('name')} {card.get('version')}; it was moved")
@@ -427,13 +382,8 @@ class ModelStore:
                 write_atomically(target, content)
 
 
-def versions_in(text: str) -> set[str]:
-    """Everything in a text that could be a version, vintages (``version@2018-03``) included."""
-    return set(_MENTION.findall(text))
-
-
 def _stored(folder: Path) -> StoredVersion:
-    facts = [path.stat() for path in (folder, *folder.rglob("*"))]
+    facts = [found for path in (folder, *folder.rglob("*")) if (found := _status(path)) is not None]
     newest = max(fact.st_mtime for fact in facts)
     size = sum(fact.st_size for fact in facts if stat.S_ISREG(fact.st_mode))
     return StoredVersion(
@@ -441,8 +391,12 @@ def _stored(folder: Path) -> StoredVersion:
     )
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _status(path: Path) -> os.stat_result | None:
+    """None where a writer has just renamed it."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _files(folder: Path) -> list[str]:
@@ -465,7 +419,7 @@ def _check_paths(files: Mapping[str, bytes], taken: set[str]) -> None:
 def _check_hash(path: Path, expected: str) -> None:
     if not path.is_file():
         raise ModelStoreError(f"{path} is missing; delete the version and rebuild it")
-    found = _sha256(path.read_bytes())
+    found = sha256(path.read_bytes())
     if found != expected:
         raise ModelStoreError(
             f"{path} was altered: its SHA-256 is {found[:12]}..., recorded was {expected[:12]}...; delete the version "

@@ -1,62 +1,44 @@
 """Small plots for assets: frames in, PNG bytes out, the same bytes for the same frame.
 
-A plot is stored in the event log as a data URI, so each stays below 60 kB. What belongs here: drawing. What does not:
-computing what is drawn, beyond counting and binning.
+What belongs here: drawing what samples, labels and training gave. What does not: computing what is drawn, beyond
+counting and binning; what all plots share (`drawing`).
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from butterquant_assets.foundation.drawing import (
+    BLUE,
+    CLASS_COLOURS,
+    CLASS_NAMES,
+    DASHED,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE_BLUE,
+    RED,
+    bare_cells,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
+)
 from butterquant_assets.foundation.errors import DataError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
-MAX_BYTES = 60_000
-DPI = 100
-PALETTE_COLOURS = 128
-INK, MUTED, GRID = "#222222", "#777777", "#e4e4e4"
-BLUE, ORANGE, GREEN, RED = "#3b6fa0", "#d98532", "#5a9a68", "#b8473d"
 STRATUM_COLOURS = {"low": GREEN, "normal": BLUE, "high": RED}
-CLASS_COLOURS = (RED, "#e0b9a8", "#a9c4dc", BLUE)
-CLASS_NAMES = ("< -10 %", "-10 .. 5 %", "5 .. 15 %", ">= 15 %")
 RELIABILITY_BINS = 10
-
-_STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on installed fonts
-    "font.size": 9.0,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-}
-
-
-def as_markdown(png: bytes, alt: str) -> str:
-    """A Markdown image with the PNG inside it, for asset metadata."""
-    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
 def strata_over_time(days: pd.DataFrame) -> bytes:
@@ -72,11 +54,11 @@ def strata_over_time(days: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(days, "strata_over_time")
-    with _style():
-        figure, axes = _figure(700, 300)
+    need_rows(days, "strata_over_time")
+    with styled():
+        figure, axes = one_panel(700, 300)
         for level in (15, 25):
-            axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=DASHED, zorder=1)
         for stratum, colour in STRATUM_COLOURS.items():
             part = days[days["stratum"] == stratum]
             taken = part[part["taken"].astype(bool)]
@@ -88,8 +70,8 @@ def strata_over_time(days: pd.DataFrame) -> bytes:
             )  # fmt: skip
         axes.set(title="Sampled sessions by VIX stratum", ylabel="VIX close, points")
         axes.grid(axis="x", visible=False)
-        _legend_below(figure, 3)
-        return _png(figure)
+        legend_below(figure, 3)
+        return png_of(figure)
 
 
 def label_distribution(frame: pd.DataFrame) -> bytes:
@@ -106,8 +88,8 @@ def label_distribution(frame: pd.DataFrame) -> bytes:
     """
     columns = _columns(frame, "label_")
     shares = np.array([_class_shares(frame[column]) for column in columns])
-    with _style():
-        figure, axes = _figure(700, 110 + 42 * len(columns))
+    with styled():
+        figure, axes = one_panel(700, 110 + 42 * len(columns))
         rows = range(len(columns))
         start = np.zeros(len(columns))
         for k, name in enumerate(CLASS_NAMES):
@@ -121,8 +103,8 @@ def label_distribution(frame: pd.DataFrame) -> bytes:
         axes.invert_yaxis()
         axes.set(title="Classes by label definition (rows)", xlabel="share of rows, %", xlim=(0, 100))
         axes.grid(axis="y", visible=False)
-        _legend_below(figure, 4)
-        return _png(figure)
+        legend_below(figure, 4)
+        return png_of(figure)
 
 
 def roi_by_definition(frame: pd.DataFrame) -> bytes:
@@ -138,8 +120,8 @@ def roi_by_definition(frame: pd.DataFrame) -> bytes:
     PNG bytes
     """
     columns = _columns(frame, "roi_")
-    with _style():
-        figure, axes = _figure(700, 110 + 42 * len(columns))
+    with styled():
+        figure, axes = one_panel(700, 110 + 42 * len(columns))
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
         for row, column in enumerate(columns):
             values = 100 * frame[column].dropna().to_numpy(dtype=np.float64)
@@ -147,7 +129,7 @@ def roi_by_definition(frame: pd.DataFrame) -> bytes:
                 raise DataError(f"{column} has no value; nothing can be drawn")
             low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
             axes.plot([low, high], [row, row], color=BLUE, linewidth=1.4, zorder=2)
-            axes.barh(row, third - first, left=first, height=0.5, color="#a9c4dc", edgecolor=BLUE, zorder=3)
+            axes.barh(row, third - first, left=first, height=0.5, color=PALE_BLUE, edgecolor=BLUE, zorder=3)
             axes.plot([median, median], [row - 0.25, row + 0.25], color=INK, linewidth=1.8, zorder=4)
             axes.plot(values.mean(), row, marker="D", markersize=5, color=ORANGE, markeredgecolor="white", zorder=5)
         means = [100 * float(frame[column].mean()) for column in columns]
@@ -158,7 +140,7 @@ def roi_by_definition(frame: pd.DataFrame) -> bytes:
         axes.invert_yaxis()
         axes.set(title="Return on the debit by definition", xlabel="%: line 5-95, box 25-75, bar median, diamond mean")
         axes.grid(axis="y", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str]) -> bytes:
@@ -181,8 +163,8 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str]) -> bytes
         raise DataError(f"the confusion matrix has shape {counts.shape}, expected ({k}, {k}) for the class names given")
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-    with _style():
-        figure, axes = _figure(520, 400)
+    with styled():
+        figure, axes = one_panel(520, 400)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for i, j in np.ndindex(k, k):
             text = f"{counts[i, j]:,}\n{100 * shares[i, j]:.0f} %" if total[i, 0] else f"{counts[i, j]}\nno rows"
@@ -190,11 +172,8 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str]) -> bytes
         axes.set_xticks(range(k), [textwrap.fill(name, 11) for name in class_names])
         axes.set_yticks(range(k), list(class_names))
         axes.set(title="Rows by true and predicted class", xlabel="predicted", ylabel="true")
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        return _png(figure)
+        bare_cells(axes)
+        return png_of(figure)
 
 
 def training_curves(history: pd.DataFrame) -> bytes:
@@ -211,19 +190,19 @@ def training_curves(history: pd.DataFrame) -> bytes:
     """
     from matplotlib.ticker import MaxNLocator
 
-    _need_rows(history, "training_curves")
+    need_rows(history, "training_curves")
     best = history.iloc[int(history["validation_loss"].argmin())]
-    with _style():
-        figure, axes = _figure(700, 300)
+    with styled():
+        figure, axes = one_panel(700, 300)
         axes.plot(history["epoch"], history["train_loss"], color=BLUE, linewidth=1.6, label="training")
         axes.plot(history["epoch"], history["validation_loss"], color=ORANGE, linewidth=1.6, label="validation")
-        axes.axvline(best["epoch"], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.axvline(best["epoch"], color=MUTED, linewidth=0.8, linestyle=DASHED)
         label = f"kept: epoch {int(best['epoch'])}, {best['validation_loss']:.3f}"
         axes.plot(best["epoch"], best["validation_loss"], "o", color=ORANGE, markeredgecolor="white", label=label)
         axes.set(title="Log-loss by epoch", xlabel="epoch", ylabel="nats")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
-        return _png(figure)
+        return png_of(figure)
 
 
 def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> bytes:
@@ -251,11 +230,11 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> bytes:
     mean = np.bincount(bucket, weights=stated, minlength=RELIABILITY_BINS)[used] / counts[used]
     frequency = np.bincount(bucket, weights=happened, minlength=RELIABILITY_BINS)[used] / counts[used]
     width = 1.645 * np.sqrt(mean * (1 - mean) / counts[used])
-    with _style():
-        figure, axes = _figure(520, 400)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    with styled():
+        figure, axes = one_panel(520, 400)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1)
         axes.errorbar(
-            mean, mean, yerr=width, fmt="none", ecolor="#a9c4dc", elinewidth=5, zorder=2,
+            mean, mean, yerr=width, fmt="none", ecolor=PALE_BLUE, elinewidth=5, zorder=2,
             label="chance, 90 % (were rows independent)",
         )  # fmt: skip
         axes.plot(mean, frequency, "o-", color=BLUE, markeredgecolor="white", linewidth=1.4, zorder=3, label="observed")
@@ -268,48 +247,14 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> bytes:
         )
         axes.set(xlim=(-0.02, 1.04), ylim=(-0.05, 1.07))
         axes.legend(loc="upper left")
-        return _png(figure)
-
-
-def _style() -> Any:
-    from matplotlib import style
-
-    # A user's own matplotlibrc must not change the bytes.
-    return style.context(_STYLE, after_reset=True)
-
-
-def _figure(width: int, height: int) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _png(figure: Figure) -> bytes:
-    """PNG with a palette: a third of the size, and no metadata, so that equal figures give equal bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    buffer = io.BytesIO()
-    image.quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
-    content = buffer.getvalue()
-    if len(content) > MAX_BYTES:
-        raise DataError(f"the plot takes {len(content):,} bytes, at most {MAX_BYTES:,} fit the event log; draw less")
-    return content
-
-
-def _legend_below(figure: Figure, columns: int) -> None:
-    figure.legend(loc="outside lower center", ncols=columns, handletextpad=0.4, columnspacing=1.6)
+        return png_of(figure)
 
 
 def _columns(frame: pd.DataFrame, prefix: str) -> list[str]:
     columns = [str(column) for column in frame.columns if str(column).startswith(prefix)]
     if not columns:
         raise DataError(f"there is no {prefix}* column among {', '.join(map(str, frame.columns))}")
-    _need_rows(frame, f"{prefix}* plot")
+    need_rows(frame, f"{prefix}* plot")
     return columns
 
 
@@ -319,8 +264,3 @@ def _class_shares(labels: pd.Series) -> npt.NDArray[np.float64]:
         raise DataError(f"{labels.name} has no label; nothing can be drawn")
     shares: npt.NDArray[np.float64] = 100.0 * np.bincount(known, minlength=len(CLASS_NAMES)) / known.size
     return shares
-
-
-def _need_rows(frame: pd.DataFrame, plot: str) -> None:
-    if frame.empty:
-        raise DataError(f"{plot} has no rows to draw")

@@ -2,13 +2,9 @@
 
 The warehouse is the truth: one row per version with its role, and an append-only history of what happened to it. The
 serving process polls a pointer file of the model store instead (``models/<name>/champion.json``), which follows the
-warehouse. An edge: it does I/O and knows no Dagster. What does not belong here: judging whether a version deserves
-service (`learning`), the files of a version (`model_store`), and what is shown to whom (the command line).
-
-How the two cannot disagree silently: a decision is committed to the warehouse first, and the pointer is then written,
-under a lock, from what the warehouse says at that moment. A process killed in between leaves a pointer that differs
-from the warehouse; the next call of `champion`, `promote`, `rollback` or `reconcile` finds and mends it. Until then the
-former champion serves, which was published and verified like any other.
+warehouse. An edge: it does I/O and knows no Dagster. What does not belong here: the pointer file (`registry_pointer`),
+judging whether a version deserves service (`learning`), the files of a version (`model_store`), and what is shown to
+whom (the command line).
 
 How two decisions at once cannot both win: each event takes the next number of its model's history, and only one can
 have it. The other sees that the champion changed while it was being prepared, and is refused.
@@ -19,13 +15,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from butterquant_assets.foundation.errors import ConfigError, ModelStoreError
-from butterquant_assets.foundation.files import locked
-from butterquant_assets.foundation.model_store import ONNX
 from butterquant_assets.foundation.registry_events import (
     ModelEvent,
     chained,
@@ -36,6 +29,7 @@ from butterquant_assets.foundation.registry_events import (
     service_event,
     verified_history,
 )
+from butterquant_assets.foundation.registry_pointer import ChampionPointer, Store, check_servable
 from butterquant_assets.foundation.registry_records import (
     REFUSED,
     Mended,
@@ -49,28 +43,12 @@ from butterquant_assets.foundation.warehouse import Warehouse
 log = logging.getLogger(__name__)
 
 ACTOR = "butterquant"
-SHORT = 12
 # Somebody else took the number of an event this often in a row: not a race any more.
 ATTEMPTS = 50
 
 Clock = Callable[[], datetime]
 # From the history as it stands: the version the next event is about, or the event that says it all already.
 Decide = Callable[[list[ModelEvent]], str | ModelEvent]
-
-
-class Store(Protocol):
-    """What the registry needs of a `ModelStore`."""
-
-    root: Path
-
-    def verify(self, name: str, version: str) -> dict[str, Any]:
-        """The card of a published version after checking every file."""
-
-    def champion(self, name: str) -> str | None:
-        """The version the pointer file names."""
-
-    def set_champion(self, name: str, version: str) -> Any:
-        """Write the pointer file atomically."""
 
 
 class Registry:
@@ -93,6 +71,7 @@ class Registry:
     def __init__(self, warehouse_url: str, store: Store, *, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._warehouse = Warehouse(warehouse_url)
         self._store = store
+        self._pointer = ChampionPointer(store)
         self._clock = clock
         self._migrated = False
 
@@ -284,7 +263,7 @@ class Registry:
         ModelStoreError
             if the version is unknown, not published or altered, or the champion changed meanwhile.
         """
-        self._check_servable(self._known(name, version))
+        check_servable(self._store, self._known(name, version))
         current = self._champion_version(name)
         expected = against if against is not None else current
 
@@ -326,7 +305,7 @@ class Registry:
             if now is None or not before:
                 why = f"nothing served before {now} that was not refused since" if now else "no version serves"
                 raise ModelStoreError(f"{name} cannot be rolled back: {why}; promote a version instead")
-            self._check_servable(known[before[0]])
+            check_servable(self._store, known[before[0]])
             return before[0]
 
         event = self._append("promote_model", name, "rolled_back", restored, {}, actor, reason)
@@ -341,18 +320,7 @@ class Registry:
         ModelStoreError
             if the champion's files were lost or altered; the pointer is then left alone.
         """
-        if self._pointer(name) == self._champion_version(name):
-            return None
-        # Two processes must not write what each read at different times, the older last.
-        with locked(self._store.root / f".{name}.champion.lock"):
-            pointer, champion = self._pointer(name), self._champion_version(name)
-            if pointer == champion:
-                return None
-            if champion is not None:
-                self._store.set_champion(name, champion)
-        mended = Mended(name, pointer, champion)
-        log.warning(mended.sentence()) if champion is None else log.info(mended.sentence())
-        return mended
+        return self._pointer.follow(name, self._champion_version)
 
     # -- inside
 
@@ -376,13 +344,6 @@ class Registry:
         champion = self._champion(name)
         return champion.version if champion else None
 
-    def _pointer(self, name: str) -> str | None:
-        try:
-            return self._store.champion(name)
-        except ModelStoreError as error:
-            log.warning("the pointer file of %s cannot be used: %s", name, error)
-            return None
-
     def _known(self, name: str, version: str) -> RegisteredModel:
         known = self._versions(name)
         for model in known:
@@ -392,14 +353,6 @@ class Registry:
         raise ModelStoreError(
             f"{name} {version} is not registered; registered are: {have}. Publish and register it first"
         )
-
-    def _check_servable(self, model: RegisteredModel) -> None:
-        card = self._store.verify(model.model, model.version)
-        if card["files"].get(ONNX) != model.onnx_sha256:
-            raise ModelStoreError(
-                f"{model.model} {model.version} is not the one that was registered: its {ONNX} has SHA-256 "
-                f"{str(card['files'].get(ONNX))[:SHORT]}..., registered was {model.onnx_sha256[:SHORT]}...; rebuild it"
-            )
 
     def _verdict(
         self, query: str, name: str, version: str, action: str, evidence: Mapping[str, Any], actor: str, reason: str

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from butterquant_assets.foundation.errors import WarehouseError
-from butterquant_assets.foundation.model_store import canonical_json
+from butterquant_assets.foundation.model_content import canonical_json
 
 # The entry of an event's evidence that says whether it speaks for the version.
 IN_FAVOUR = "promoted"

@@ -5,12 +5,9 @@ What does not belong here: changing roles, history and evidence (`registry`).
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import sqlalchemy as sa
-
 from butterquant_assets.foundation.errors import WarehouseError
 from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_assets.foundation.warehouse_url import sqlite_file
 
 
 def versions_in_service(warehouse_url: str) -> dict[str, str]:
@@ -28,8 +25,8 @@ def versions_in_service(warehouse_url: str) -> dict[str, str]:
     WarehouseError
         if the database cannot be read.
     """
-    parsed = sa.make_url(warehouse_url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
+    file = sqlite_file(warehouse_url)
+    if file is not None and not file.exists():
         return {}
     warehouse = Warehouse(warehouse_url)
     try:

@@ -1,7 +1,7 @@
 """Plots of reports: figures already computed in, PNG bytes out, the same bytes for the same figures.
 
 What belongs here: drawing what a report found. What does not: computing it. Style, size and encoding are those of
-`plots`.
+`drawing`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
     CLASS_COLOURS,
     CLASS_NAMES,
-    DPI,
+    DASHED,
     GREEN,
     INK,
     MUTED,
     ORANGE,
     RED,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    bare_cells,
+    legend_below,
+    need_rows,
+    png_of,
+    side_by_side,
+    styled,
 )
+from butterquant_assets.foundation.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SERIES_COLOURS = (ORANGE, GREEN, BLUE, RED, MUTED)
 Floats = npt.NDArray[np.float64]
@@ -52,10 +53,10 @@ def stacked_classes(frame: pd.DataFrame, title: str) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "stacked_classes")
+    need_rows(frame, "stacked_classes")
     at = np.arange(len(frame)) + 0.6 * _blocks(frame["block"])
-    with _style():
-        figure, (axes,) = _panels(700, 120 + 21 * len(frame), 1)
+    with styled():
+        figure, (axes,) = side_by_side(700, 120 + 21 * len(frame), 1)
         start = np.zeros(len(frame))
         for k, name in enumerate(CLASS_NAMES):
             share = 100.0 * frame[f"share_{k}"].to_numpy(np.float64)
@@ -67,8 +68,8 @@ def stacked_classes(frame: pd.DataFrame, title: str) -> bytes:
         axes.invert_yaxis()
         axes.set(title=title, xlabel="share of trades, %", xlim=(0, 100))
         axes.grid(axis="y", visible=False)
-        _legend_below(figure, 4)
-        return _png(figure)
+        legend_below(figure, 4)
+        return png_of(figure)
 
 
 def means_with_intervals(frame: pd.DataFrame, title: str, label: str) -> bytes:
@@ -86,11 +87,11 @@ def means_with_intervals(frame: pd.DataFrame, title: str, label: str) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "means_with_intervals")
+    need_rows(frame, "means_with_intervals")
     at = np.arange(len(frame)) + 0.6 * _blocks(frame["block"])
     colours = dict(zip(dict.fromkeys(frame["series"]), SERIES_COLOURS, strict=False))
-    with _style():
-        figure, (axes,) = _panels(700, 110 + 21 * len(frame), 1)
+    with styled():
+        figure, (axes,) = side_by_side(700, 110 + 21 * len(frame), 1)
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
         for y, row in zip(at, frame.to_dict("records"), strict=True):
             colour = colours[row["series"]]
@@ -105,7 +106,7 @@ def means_with_intervals(frame: pd.DataFrame, title: str, label: str) -> bytes:
         axes.margins(y=0.04)
         axes.set(title=title, xlabel=label)
         axes.grid(axis="y", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def agreement(same: npt.ArrayLike, confusion: npt.ArrayLike, names: Sequence[str], pair: tuple[str, str]) -> bytes:
@@ -131,13 +132,13 @@ def agreement(same: npt.ArrayLike, confusion: npt.ArrayLike, names: Sequence[str
         raise DataError(
             f"agreement has shapes {shares.shape} and {joint.shape}, expected ({len(names)}, {len(names)}) and (4, 4)"
         )
-    with _style():
-        figure, (left, right) = _panels(700, 330, 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 330, 2)
         _heat(left, shares, list(names), list(names), "Same class, % of trades")
         _heat(right, joint, list(CLASS_NAMES), list(CLASS_NAMES), f"Class by {pair[0]} and {pair[1]}, % of trades")
         left.set(xlabel="definition", ylabel="definition")
         right.set(xlabel=f"class by {pair[1]}", ylabel=f"class by {pair[0]}")
-        return _png(figure)
+        return png_of(figure)
 
 
 def label_sensitivity(frame: pd.DataFrame) -> bytes:
@@ -153,10 +154,10 @@ def label_sensitivity(frame: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "label_sensitivity")
+    need_rows(frame, "label_sensitivity")
     at = np.arange(len(frame))
-    with _style():
-        figure, (left, right) = _panels(700, 110 + 26 * len(frame), 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 110 + 26 * len(frame), 2)
         bars = left.barh(at, 100 * frame["changed_class"], color=BLUE, height=0.62)
         left.bar_label(bars, [f" {100 * share:.1f}" for share in frame["changed_class"]], fontsize=8)
         left.set_yticks(at, list(frame["name"]))
@@ -171,7 +172,7 @@ def label_sensitivity(frame: pd.DataFrame) -> bytes:
         for axes in (left, right):
             axes.invert_yaxis()
             axes.grid(axis="y", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def tent_against_mark(bars: pd.DataFrame, distances: pd.DataFrame) -> bytes:
@@ -188,10 +189,10 @@ def tent_against_mark(bars: pd.DataFrame, distances: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(bars, "tent_against_mark")
+    need_rows(bars, "tent_against_mark")
     at = np.arange(len(bars))
-    with _style():
-        figure, (left, right) = _panels(700, 330, 2)
+    with styled():
+        figure, (left, right) = side_by_side(700, 330, 2)
         for offset, name, colour in ((-0.2, "tent", ORANGE), (0.2, "mark", BLUE)):
             drawn = left.bar(at + offset, 100 * bars[name], 0.38, color=colour, label=name)
             left.bar_label(drawn, [f"{100 * value:+.0f}" for value in bars[name]], fontsize=7.5)
@@ -205,10 +206,10 @@ def tent_against_mark(bars: pd.DataFrame, distances: pd.DataFrame) -> bytes:
                 distances["distance"], 100 * distances[f"mean_{name}"], "o-", color=colour, markersize=4, label=name
             )
         right.axhline(0, color=MUTED, linewidth=0.9)
-        right.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        right.axvline(1, color=MUTED, linewidth=0.8, linestyle=DASHED)
         right.set(title="Mean ROI by exit price, %", xlabel="|S' - K| in widths (dashed: the wing)")
         right.legend(loc="upper right")
-        return _png(figure)
+        return png_of(figure)
 
 
 def roi_by_quintile(frame: pd.DataFrame, title: str) -> bytes:
@@ -225,10 +226,10 @@ def roi_by_quintile(frame: pd.DataFrame, title: str) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "roi_by_quintile")
+    need_rows(frame, "roi_by_quintile")
     series = list(dict.fromkeys(frame["series"]))
-    with _style():
-        figure, (axes,) = _panels(700, 350, 1)
+    with styled():
+        figure, (axes,) = side_by_side(700, 350, 1)
         axes.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
         for number, name in enumerate(series):
             rows = frame[frame["series"] == name].sort_values("quintile")
@@ -240,8 +241,8 @@ def roi_by_quintile(frame: pd.DataFrame, title: str) -> bytes:
         axes.set_xticks(range(1, 6), ["1 (options cheap)", "2", "3", "4", "5 (options dear)"])
         axes.set(title=title, xlabel="quintile of vol_mispricing (bars: 95 % over episodes)", ylabel="mean roi_mark, %")
         axes.grid(axis="x", visible=False)
-        _legend_below(figure, len(series))
-        return _png(figure)
+        legend_below(figure, len(series))
+        return png_of(figure)
 
 
 def wing_rules(frame: pd.DataFrame) -> bytes:
@@ -257,15 +258,15 @@ def wing_rules(frame: pd.DataFrame) -> bytes:
     -------
     PNG bytes
     """
-    _need_rows(frame, "wing_rules")
+    need_rows(frame, "wing_rules")
     buckets = list(dict.fromkeys(frame["bucket"]))
     panels = (
         ("width_over_spot", "Width, % of spot"),
         ("debit_over_width", "Debit, % of width"),
         ("share_0", "Lowest class, %"),
     )
-    with _style():
-        figure, all_axes = _panels(700, 320, 3)
+    with styled():
+        figure, all_axes = side_by_side(700, 320, 3)
         for axes, (column, title) in zip(all_axes, panels, strict=True):
             for rule, colour in zip(dict.fromkeys(frame["rule"]), (BLUE, ORANGE), strict=False):
                 rows = frame[frame["rule"] == rule].set_index("bucket").reindex(buckets)
@@ -280,8 +281,8 @@ def wing_rules(frame: pd.DataFrame) -> bytes:
             axes.set_ylim(bottom=0)
         all_axes[0].set(xlabel="(band: 5-95 % of trades)")
         all_axes[1].set(xlabel="price of the underlying, USD")
-        _legend_below(figure, 2)
-        return _png(figure)
+        legend_below(figure, 2)
+        return png_of(figure)
 
 
 def _blocks(names: pd.Series) -> Floats:
@@ -293,13 +294,6 @@ def _bounds(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
-def _panels(width: int, height: int, count: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
-    return figure, [figure.add_subplot(1, count, number + 1) for number in range(count)]
-
-
 def _heat(axes: Axes, shares: Floats, rows: list[str], columns: list[str], title: str) -> None:
     image: Any = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     image.set_rasterized(True)
@@ -309,7 +303,4 @@ def _heat(axes: Axes, shares: Floats, rows: list[str], columns: list[str], title
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_title(title, fontsize=9)
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    bare_cells(axes)

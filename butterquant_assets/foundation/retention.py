@@ -19,8 +19,10 @@ from typing import Any
 
 from butterquant_assets.foundation.calendar import Unit
 from butterquant_assets.foundation.freshness import Freshness, Node, State
-from butterquant_assets.foundation.lake import DAMAGED, QUARANTINE, Lake, LakeFile
-from butterquant_assets.foundation.model_store import ModelStore, StoredVersion, versions_in
+from butterquant_assets.foundation.lake import Lake
+from butterquant_assets.foundation.lake_listing import DAMAGED, QUARANTINE, LakeFile
+from butterquant_assets.foundation.model_content import versions_in
+from butterquant_assets.foundation.model_store import ModelStore, StoredVersion
 from butterquant_assets.foundation.warehouse import Warehouse
 
 Spans = Mapping[Unit, tuple[str, str]]
@@ -143,6 +145,8 @@ def _lake_verdict(file: LakeFile, freshness: Freshness, spans: Spans) -> tuple[s
     node = freshness.nodes.get(file.asset)
     if node is None:
         return "", "lake: asset that this version does not know"
+    if (node.keys is None) != (file.partition is None):
+        return "partition", "an older version divided this asset otherwise"
     span = spans.get(node.unit)
     if span and _outside(node, file.partition, span):
         return "partition", f"lies outside {span[0]} .. {span[1]}, the span of the home"
@@ -176,7 +180,10 @@ def prune_temporaries(folders: Iterable[Path], *, before: datetime, dry_run: boo
     removed = []
     for folder in folders:
         for path in sorted(folder.rglob(".*.tmp")) if folder.is_dir() else ():
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue  # its writer has just finished
             if facts.st_mtime < before.timestamp():
                 removed.append(Removal("temporary", str(path), "a writer that died left it", facts.st_size))
                 if not dry_run:

@@ -1,6 +1,7 @@
 """The log of retrains in the warehouse: which condition called for each, with its figures, and what came of it.
 
-What belongs here: the events and their table. What does not: deciding whether to retrain.
+What belongs here: the events, those of them that were given up, and their tables. What does not: deciding whether to
+retrain.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class RetrainEvent:
         feedback rows that were taken for it
     reasons
         at least one
+    failed_at
+        when it was given up since every attempt had failed, naive UTC; None for one that was not
     """
 
     event_id: str
@@ -72,6 +75,7 @@ class RetrainEvent:
     outcome: Outcome
     rows_added: int
     reasons: tuple[Reason, ...]
+    failed_at: datetime | None = None
 
 
 def new_event(at: datetime, kind: Kind, outcome: Outcome, rows_added: int, reasons: tuple[Reason, ...]) -> RetrainEvent:
@@ -119,6 +123,12 @@ class RetrainLog:
         with self._opened() as warehouse:
             warehouse.upsert_frame("insert_retrain_event", rows)
 
+    def record_failure(self, event_id: str, at: datetime, attempts: int) -> None:
+        """Append that a retrain was given up after so many attempts; recording it again changes nothing."""
+        row = {"event_id": event_id, "at": pd.Timestamp(at).as_unit("us"), "attempts": attempts}
+        with self._opened() as warehouse:
+            warehouse.upsert_frame("insert_retrain_failure", pd.DataFrame([row]))
+
     def events(self) -> tuple[RetrainEvent, ...]:
         """All events, oldest first.
 
@@ -142,8 +152,9 @@ def _event(rows: list[dict[Any, Any]]) -> RetrainEvent:
     first = rows[0]
     reasons = tuple(Reason(row["reason"], row["occasion"], _figures(row), row["text"]) for row in rows)
     at = first["at"].to_pydatetime()
+    failed_at = None if pd.isna(first["failed_at"]) else first["failed_at"].to_pydatetime()
     kind, outcome = cast(Kind, first["kind"]), cast(Outcome, first["outcome"])
-    return RetrainEvent(first["event_id"], at, kind, outcome, int(first["rows_added"]), reasons)
+    return RetrainEvent(first["event_id"], at, kind, outcome, int(first["rows_added"]), reasons, failed_at)
 
 
 def _figures(row: Mapping[Any, Any]) -> dict[str, float | None]:

@@ -1,7 +1,8 @@
 """The signal recorder: what was signalled, how it was executed, what came of it, in the warehouse.
 
-Three tables, written by idempotent upserts: the same rows written twice are the same rows. An edge: it does I/O and
-knows no Dagster. What does not belong here: how signals and trades are made (the signal line).
+Three tables, written by idempotent upserts: the same rows written twice are the same rows. And three that keep every
+version of the tables that judged a signal, to which rows are only added. An edge: it does I/O and knows no Dagster.
+What does not belong here: how signals, trades and tables are made (the signal line).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from butterquant_assets.foundation.warehouse import Warehouse
 
 Mode = Literal["paper", "live"]
 
+VERSIONS = {"calibration": "calibration_versions", "cost": "cost_versions", "threshold": "threshold_versions"}
+"""Tables of versions, by what a signal calls them: its columns are calibration_version, cost_version and so on."""
 SNAPSHOTS, EXECUTIONS, RESULTS = "signal_snapshots", "execution_records", "trade_results"
 HOUR = pd.Timedelta(hours=1)
 # Rows of one statement.
@@ -122,6 +125,8 @@ class SignalRecorder:
     def record_signals(self, signals: pd.DataFrame) -> int:
         """Write signals with their factors, predictions and verdicts; all of them or none.
 
+        One that was traded live stays as it was recorded: that is what was decided on.
+
         Parameters
         ----------
         signals
@@ -129,7 +134,7 @@ class SignalRecorder:
 
         Returns
         -------
-        rows written
+        rows given
 
         Raises
         ------
@@ -198,6 +203,37 @@ class SignalRecorder:
             "signals_removed": lost,
             "trades_removed": gone,
         }
+
+    def keep_versions(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Add versions of the tables that judge signals; those that are there already stay as they are.
+
+        Parameters
+        ----------
+        tables
+            by the names of `VERSIONS`, columns of the warehouse's tables
+        """
+        for name, table in VERSIONS.items():
+            self._warehouse.upsert_frame(f"insert_{table}", tables[name])
+
+    def kept_versions(self, versions: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+        """The tables of some versions, by the names of `VERSIONS`, whatever has been learned since.
+
+        Parameters
+        ----------
+        versions
+            by the same names, as a recorded signal names them
+
+        Raises
+        ------
+        DataError
+            if no such version judged a recorded signal.
+        """
+        found = {}
+        for name, version in versions.items():
+            found[name] = self._warehouse.fetch(VERSIONS[name], {"version": version})
+            if found[name].empty:
+                raise DataError(f"no {name} version {version} is kept: none of that name judged a recorded signal")
+        return found
 
     def signals(self, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
         """Signals of the hours first .. last, both included, with the columns of the table ``signal_snapshots``."""

@@ -20,8 +20,14 @@ ColumnType = Literal["text", "double", "integer", "timestamp"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _COMMENT_OR_TEXT = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
+_TEXT = r"'[^']*'|\"[^\"]*\""
+_STATEMENT = re.compile(
+    # A trigger of SQLite holds statements of its own, up to its END.
+    rf"\s*CREATE\s+(?:TEMP(?:ORARY)?\s+)?TRIGGER\b(?:{_TEXT}|[^;'\"])*?\bBEGIN\b"
+    rf"(?:{_TEXT}|[^'\"])*?;\s*END(?=\s*(?:;|\Z))"
+    rf"|(?:{_TEXT}|[^;'\"])+",
+    re.DOTALL | re.IGNORECASE,
+)
 _MIGRATION_NAME = re.compile(r"(?P<name>(?P<number>\d{4})_[a-z0-9_]+)(?:\.(?P<dialect>sqlite|postgresql))?\.sql")
 _QUERY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PARAMETER = re.compile(r"'[^']*'|(?<![:\w]):([a-z_][a-z0-9_]*)")
@@ -80,7 +86,8 @@ def sql_folder() -> Path:
 def split_statements(text: str) -> tuple[str, ...]:
     """Statements of an SQL text, in order, without comments and empty ones.
 
-    Semicolons and comment marks inside quotes are left alone. Dollar quoting is not known.
+    Semicolons and comment marks inside quotes are left alone, and semicolons between BEGIN and END of a trigger. Dollar
+    quoting is not known.
 
     Raises
     ------
@@ -88,7 +95,7 @@ def split_statements(text: str) -> tuple[str, ...]:
         if a quote is not closed.
     """
     bare = _COMMENT_OR_TEXT.sub(lambda found: found.group(1) or " ", text)
-    outside = _QUOTED.sub("", bare)
+    outside = re.sub(_TEXT, "", bare)
     if "'" in outside or '"' in outside:
         raise WarehouseError(f"a quote is not closed in the SQL that starts {text[:60]!r}; close it")
     return tuple(statement.strip() for statement in _STATEMENT.findall(bare) if statement.strip())

@@ -1,6 +1,6 @@
 """Plots of a hyper-parameter study: its table of trials in, PNG bytes out, the same bytes for the same table.
 
-What belongs here: drawing trials. What does not: searching. Style, size and encoding are those of `plots`.
+What belongs here: drawing trials. What does not: searching. Style, size and encoding are those of `drawing`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import (
+from butterquant_assets.foundation.drawing import (
     BLUE,
-    DPI,
     INK,
     MUTED,
     ORANGE,
     RED,
-    _figure,
-    _legend_below,
-    _need_rows,
-    _png,
-    _style,
+    blank_figure,
+    legend_below,
+    need_rows,
+    one_panel,
+    png_of,
+    styled,
 )
+from butterquant_assets.foundation.errors import DataError
 
 SHOWN_RANGE = 4.0
 MOST_PARAMETERS = 12
@@ -47,8 +47,8 @@ def study_history(trials: pd.DataFrame) -> bytes:
     if complete.empty:
         raise DataError("study_history has no complete trial to draw")
     bottom, top = _window(complete["value"])
-    with _style():
-        figure, axes = _figure(700, 300)
+    with styled():
+        figure, axes = one_panel(700, 300)
         for rows, marker, colour, label in (
             (pruned, "o", "none", f"pruned, last value ({len(pruned)})"),
             (complete, "o", BLUE, f"complete ({len(complete)})"),
@@ -72,8 +72,8 @@ def study_history(trials: pd.DataFrame) -> bytes:
         )  # fmt: skip
         axes.set(title="Trials of the study", xlabel="trial", ylabel="value (log-loss, nats)", ylim=(bottom, top))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend_below(figure, 4)
-        return _png(figure)
+        legend_below(figure, 4)
+        return png_of(figure)
 
 
 def study_slices(trials: pd.DataFrame, parameters: Sequence[str], logarithmic: Sequence[str] = ()) -> bytes:
@@ -92,19 +92,18 @@ def study_slices(trials: pd.DataFrame, parameters: Sequence[str], logarithmic: S
     -------
     PNG bytes
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     complete = trials[trials["state"] == "complete"]
-    _need_rows(complete, "study_slices")
+    need_rows(complete, "study_slices")
     if not 1 <= len(parameters) <= MOST_PARAMETERS:
         raise DataError(f"study_slices was given {len(parameters)} parameters; it draws 1 to {MOST_PARAMETERS}")
     window = _window(complete["value"])
     best = complete.iloc[int(complete["value"].argmin())]
     columns = min(len(parameters), 4)
     lines = -(-len(parameters) // columns)
-    with _style():
-        figure = Figure(figsize=(7.0, 0.35 + 1.95 * lines), dpi=DPI, layout="constrained")
+    with styled():
+        figure = blank_figure(7.0, 0.35 + 1.95 * lines)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axes, name in zip(panels, parameters, strict=False):
             values, marked = complete[name], best[name]
@@ -133,7 +132,7 @@ def study_slices(trials: pd.DataFrame, parameters: Sequence[str], logarithmic: S
         figure.suptitle(
             "Value by parameter (ring: best; darker: later)", fontsize=10.5, fontweight="bold", ha="left", x=0.01
         )
-        return _png(figure)
+        return png_of(figure)
 
 
 def _subdivision(values: pd.Series) -> tuple[int, ...]:

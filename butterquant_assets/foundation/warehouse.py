@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import quote
 
 import pandas as pd
 import sqlalchemy as sa
 
-from butterquant_assets.foundation.errors import ConfigError, WarehouseError
+from butterquant_assets.foundation.errors import WarehouseError
+from butterquant_assets.foundation.sql_checks import check_keys, check_names, check_recorded
 from butterquant_assets.foundation.sql_files import (
     Dialect,
     Migration,
@@ -31,6 +31,7 @@ from butterquant_assets.foundation.sql_files import (
     sql_folder,
 )
 from butterquant_assets.foundation.sql_values import SQL_TYPES, bound, plain, records, to_frame
+from butterquant_assets.foundation.warehouse_url import masked, parse_url, secrets_of
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,6 @@ LOCK_TIMEOUT = 60
 CHUNK = 10_000
 # What timescaledb.license says where all of it may be used; the Apache build has neither compression nor aggregates.
 TIMESCALE_LICENCE = "timescale"
-
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql+psycopg2",
-    "postgresql": "postgresql+psycopg2",
-    "postgresql+psycopg2": "postgresql+psycopg2",
-}
 
 
 class Warehouse:
@@ -74,7 +68,7 @@ class Warehouse:
     """
 
     def __init__(self, url: str, sql: Path | None = None) -> None:
-        self._url = _parse_url(url)
+        self._url = parse_url(url)
         self._sql = sql or sql_folder()
         self.dialect: Dialect = cast(Dialect, self._url.get_backend_name())
         self._engine = self._make_engine()
@@ -83,7 +77,7 @@ class Warehouse:
     @property
     def url(self) -> str:
         """Where the warehouse is, without its password."""
-        return _masked(self._url)
+        return masked(self._url)
 
     def __repr__(self) -> str:
         return f"Warehouse({self.url!r})"
@@ -145,7 +139,7 @@ class Warehouse:
         query = read_query(self._sql, name, self.dialect)
         rows = [dict(params or {})] if params is None or isinstance(params, Mapping) else [dict(row) for row in params]
         for row in rows:
-            self._check_names(query, list(row))
+            check_names(query, list(row))
         if not rows:
             return 0
         clean = [{key: plain(value) for key, value in row.items()} for row in rows]
@@ -237,7 +231,7 @@ class Warehouse:
         """
         removal = read_query(self._sql, clear, self.dialect)
         given = {key: plain(value) for key, value in (params or {}).items()}
-        self._check_names(removal, list(given))
+        check_names(removal, list(given))
         query = self._checked(name, frame)
         with self._transaction(name, writes=True) as connection:
             self._run(connection, removal, given)
@@ -309,7 +303,7 @@ class Warehouse:
             raise WarehouseError(f"{what} failed on {self.url}: {type(reason).__name__}: {said}") from None
 
     def _scrub(self, text: str) -> str:
-        for secret in _secrets(self._url):
+        for secret in secrets_of(self._url):
             text = text.replace(secret, "***")
         return text
 
@@ -320,7 +314,7 @@ class Warehouse:
                 self._run_dialect_file(connection, "lock_migrations")
             self._run(connection, self._query("create_schema_migrations"), {})
             recorded = self._frame(connection, self._query("schema_migrations"), {})
-            self._check_recorded(migrations, recorded)
+            check_recorded(migrations, recorded, self.url)
             if len(recorded) == len(migrations):
                 return None
             migration = migrations[len(recorded)]
@@ -336,20 +330,6 @@ class Warehouse:
             raise WarehouseError(f"migration {migration.name} failed on {self.url} and was undone: {said}") from None
         row = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
         self._run(connection, self._query("record_migration"), row)
-
-    def _check_recorded(self, migrations: list[Migration], recorded: pd.DataFrame) -> None:
-        if len(recorded) > len(migrations):
-            newest = recorded["name"].iloc[-1]
-            raise WarehouseError(
-                f"{self.url} was migrated to {newest} by a newer version; this one knows {len(migrations)} migrations: "
-                "use the newer version, or another database"
-            )
-        for migration, (name, checksum) in zip(migrations, recorded[["name", "checksum"]].to_numpy(), strict=False):
-            if (migration.name, migration.checksum) != (name, checksum):
-                raise WarehouseError(
-                    f"migration {name} was edited after it was applied to {self.url} (now {migration.name}, "
-                    f"{migration.checksum[:12]}; applied as {checksum[:12]}): restore the file and add a new migration"
-                )
 
     def _use_timescaledb(self) -> None:
         """Hypertable, compression and weekly aggregate of daily_metrics, where the extension and its licence allow."""
@@ -416,65 +396,18 @@ class Warehouse:
     def _fetchable(self, name: str, params: Params | None) -> tuple[Query, dict[str, Any]]:
         query = read_query(self._sql, name, self.dialect)
         given = {key: plain(value) for key, value in (params or {}).items()}
-        self._check_names(query, list(given))
+        check_names(query, list(given))
         if len(query.statements) != 1 or not query.returns:
             raise WarehouseError(f"query {name} cannot be fetched: it needs one statement and a '-- returns:' comment")
         return query, given
 
     def _checked(self, name: str, frame: pd.DataFrame) -> Query:
         query = read_query(self._sql, name, self.dialect)
-        self._check_names(query, [str(column) for column in frame.columns])
-        self._check_keys(query, frame)
+        check_names(query, [str(column) for column in frame.columns])
+        check_keys(query, frame)
         return query
 
     def _write_rows(self, connection: sa.Connection, query: Query, frame: pd.DataFrame, chunk: int) -> int:
         for start in range(0, len(frame), chunk):
             self._run_many(connection, query, records(frame.iloc[start : start + chunk]))
         return len(frame)
-
-    def _check_names(self, query: Query, given: list[str]) -> None:
-        missing = [name for name in query.parameters if name not in given]
-        unknown = [name for name in given if name not in query.parameters]
-        if missing or unknown:
-            raise WarehouseError(
-                f"query {query.name} takes {', '.join(query.parameters) or 'no parameters'}; "
-                f"missing: {', '.join(missing) or 'none'}; not known to it: {', '.join(unknown) or 'none'}"
-            )
-
-    def _check_keys(self, query: Query, frame: pd.DataFrame) -> None:
-        if not query.key:
-            raise WarehouseError(f"query {query.name} cannot take a frame: it needs a '-- key:' comment")
-        keys = frame[list(query.key)]
-        repeated = keys[keys.duplicated()]
-        if len(repeated):
-            first = ", ".join(f"{name}={value}" for name, value in repeated.iloc[0].items())
-            raise WarehouseError(
-                f"{len(repeated)} rows repeat a key of {query.name}, for instance {first}; which one is right is not "
-                "the warehouse's to say: remove the others"
-            )
-
-
-def _parse_url(url: str) -> sa.URL:
-    scheme = url.partition("://")[0]
-    expected = "expected sqlite:///path/to/file or postgresql://user:password@host:port/database"
-    if scheme not in _DRIVERS or "://" not in url:
-        raise ConfigError(f"a warehouse URL starts with {scheme.partition(':')[0][:20]!r}; {expected}")
-    try:
-        return sa.make_url(url).set(drivername=_DRIVERS[scheme])
-    except (sa.exc.ArgumentError, ValueError):
-        # The cause quotes the URL, and with it the password.
-        raise ConfigError(f"the {scheme} warehouse URL cannot be parsed; {expected}") from None
-
-
-def _secrets(url: sa.URL) -> list[str]:
-    """Passwords of a URL, as they are and as they are written in URLs."""
-    values = [str(url.password)] if url.password else []
-    for name, value in url.query.items():
-        if "password" in name.lower():
-            values += [value] if isinstance(value, str) else list(value)
-    return [spelling for value in values if value for spelling in (value, quote(value, safe=""))]
-
-
-def _masked(url: sa.URL) -> str:
-    # Parameters behind the question mark may hold secrets of their own and help nobody to find the database.
-    return url.set(query={}).render_as_string(hide_password=True)

@@ -205,3 +205,8 @@ def plain_values(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     raise TypeError(f"{type(value).__name__} {value!r} has no plain form in a model card")
+
+
+def without_curves(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A learner's record as a card shows it: without its loss curves, which its own files hold."""
+    return {name: value for name, value in record.items() if not isinstance(value, dict | list)}

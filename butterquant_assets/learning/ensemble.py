@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from butterquant_assets.foundation.errors import DataError, ModelStoreError
-from butterquant_assets.foundation.model_store import canonical_json, weights_bytes
+from butterquant_assets.foundation.model_content import canonical_json, files_under, weights_bytes
 from butterquant_assets.learning import members as member_files
 from butterquant_assets.learning.calibration import Calibrator
 from butterquant_assets.learning.members import TrainedMember, predict_member
@@ -284,7 +284,4 @@ def from_files(files: Mapping[str, bytes]) -> Ensemble:
 
 
 def _member(files: Mapping[str, bytes], folder: str) -> TrainedMember:
-    inside = {
-        path.removeprefix(f"{folder}/"): content for path, content in files.items() if path.startswith(f"{folder}/")
-    }
-    return member_files.from_files(inside)
+    return member_files.from_files(files_under(folder, files))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError, ModelStoreError
-from butterquant_assets.foundation.model_store import canonical_json, weights_bytes
+from butterquant_assets.foundation.model_content import canonical_json, weights_bytes
 from butterquant_assets.learning.baselines import smoothed_frequencies
 from butterquant_assets.learning.boosters import (
     LightgbmSettings,

@@ -1,7 +1,7 @@
-"""Networks as ONNX files: the same weights always give the same bytes, and the same answers as torch.
+"""Networks as ONNX models: the same weights always give the same bytes, and the same answers as torch.
 
-What belongs here: turning a trained network into ONNX, and checking the result against torch. What does not: where the
-file is kept.
+What belongs here: turning a torch module into ONNX, running a file, and saying how far two answers differ. What does
+not: graphs put together of several members (`learning.onnx_graph`), and where the file is kept.
 """
 
 from __future__ import annotations
@@ -17,43 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ModelStoreError
-from butterquant_assets.learning.mlp import TrainedMlp, predict, rebuild
-from butterquant_assets.learning.probabilities import log_probabilities
 
 if TYPE_CHECKING:
     import torch
 
-INPUT, BASE_INPUT, OUTPUT = "features", "base_log_probabilities", "probabilities"
+INPUT, OUTPUT = "features", "probabilities"
 PARITY_TOLERANCE = 1e-5
 OPSET = 18
 SAMPLE_ROWS = 2  # with one row the exporter may freeze the batch dimension
-
-
-def export_onnx(trained: TrainedMlp) -> bytes:
-    """The network as one self-contained ONNX file.
-
-    Parameters
-    ----------
-    trained
-        the network
-
-    Returns
-    -------
-    bytes
-        input ``features`` float32 [n, d] (NaN is imputed inside) and, for a network with a base,
-        ``base_log_probabilities`` float32 [n, n_classes]; output ``probabilities`` float32 [n, n_classes], any n. The
-        same weights give the same bytes: whatever tells of the exporting process (versions, paths, stack traces) is
-        removed.
-
-    Raises
-    ------
-    ModelStoreError
-        if the exporter froze the batch dimension.
-    """
-    names = [INPUT, BASE_INPUT] if trained.with_base else [INPUT]
-    widths = [len(trained.features), trained.n_classes][: len(names)]
-    model = module_to_onnx(rebuild(trained), dict(zip(names, widths, strict=True)), OUTPUT)
-    return finished(model, dict(zip(names, widths, strict=True)), {OUTPUT: trained.n_classes})
 
 
 def module_to_onnx(module: torch.nn.Module, inputs: Mapping[str, int], output: str) -> Any:
@@ -122,55 +93,6 @@ def finished(model: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) 
     return content
 
 
-def predict_onnx(onnx_bytes: bytes, X: npt.ArrayLike, base: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """Class probabilities by onnxruntime on the CPU, one thread; shape (n, d) in, (n, n_classes) out.
-
-    `base` are base probabilities, shape (n, n_classes), for a network with a base.
-
-    Raises
-    ------
-    ModelStoreError
-        if the bytes are no ONNX model.
-    """
-    return run_session(open_session(onnx_bytes), X, base)
-
-
-def check_parity(
-    trained: TrainedMlp, onnx_bytes: bytes, batches: Sequence[int] = (1, 2, 257), seed: int = 0
-) -> pd.DataFrame:
-    """Compare the ONNX file with torch on random rows like the training rows, a tenth of their values missing.
-
-    Parameters
-    ----------
-    trained, onnx_bytes
-        the network and its export
-    batches
-        batch sizes to compare at
-    seed
-        of the random rows; the first row of each batch above one has no value at all
-
-    Returns
-    -------
-    DataFrame
-        columns ``batch``, ``max_abs_difference`` (of probabilities)
-
-    Raises
-    ------
-    ModelStoreError
-        if a difference exceeds 1e-5, or the file is no ONNX model.
-    """
-    session, random = open_session(onnx_bytes), np.random.default_rng(seed)
-    differences = []
-    for batch in batches:
-        rows = _random_rows(trained, batch, random)
-        base = random.dirichlet(np.ones(trained.n_classes), batch) if trained.with_base else None
-        ours, theirs = predict(trained, rows, base), run_session(session, rows, base)
-        if theirs.shape != ours.shape:
-            raise ModelStoreError(f"ONNX returns shape {theirs.shape} for {batch} rows, torch {ours.shape}")
-        differences.append(float(np.abs(ours - theirs).max()))
-    return parity_report(list(batches), differences)
-
-
 def parity_report(batches: Sequence[int], differences: Sequence[float]) -> pd.DataFrame:
     """A table of ``batch`` and ``max_abs_difference``.
 
@@ -203,15 +125,6 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _random_rows(trained: TrainedMlp, batch: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    shape = (batch, len(trained.features))
-    rows = trained.state["input_mean"] + trained.state["input_scale"] * random.standard_normal(shape)
-    missing = random.random(shape) < 0.1
-    if batch > 1:
-        missing[0] = True
-    return np.where(missing, np.nan, rows)
-
-
 def open_session(onnx_bytes: bytes) -> Any:
     """An onnxruntime session on the CPU with one thread.
 
@@ -232,12 +145,9 @@ def open_session(onnx_bytes: bytes) -> Any:
         raise ModelStoreError(f"the {len(onnx_bytes)} bytes are no usable ONNX model: {error}") from error
 
 
-def run_session(session: Any, X: npt.ArrayLike, base: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """The single output of a session for raw features, and base probabilities where its model takes them."""
-    inputs = {INPUT: np.asarray(X, dtype=np.float32)}
-    if base is not None:
-        inputs[BASE_INPUT] = log_probabilities(base).astype(np.float32)
-    return np.asarray(session.run(None, inputs)[0], dtype=np.float64)
+def run_session(session: Any, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The single output of a session for raw features."""
+    return np.asarray(session.run(None, {INPUT: np.asarray(X, dtype=np.float32)})[0], dtype=np.float64)
 
 
 def _without_traces(model: Any) -> Any:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError, ModelStoreError
-from butterquant_assets.foundation.model_store import canonical_json, weights_bytes
+from butterquant_assets.foundation.model_content import canonical_json, weights_bytes
 from butterquant_assets.learning.boosters import LightgbmSettings, train_trees, tree_margins
 from butterquant_assets.learning.mlp_network import (
     MlpSettings,
@@ -33,7 +32,6 @@ from butterquant_assets.learning.mlp_network import (
     to_tensor,
     zero_last,
 )
-from butterquant_assets.learning.onnx_export import open_session, parity_report, run_session
 from butterquant_assets.learning.onnx_graph import GraphBuilder, network_outputs, repeated, tree_outputs
 from butterquant_assets.learning.probabilities import Rows, as_served, check_weights
 from butterquant_assets.learning.scaling import fit_scaler
@@ -163,15 +161,6 @@ def predict_regressor(model: TrainedRegressor, X: npt.ArrayLike) -> Floats:
     return predictions
 
 
-def export_regressor(model: TrainedRegressor) -> bytes:
-    """One self-contained ONNX file: ``features`` float32 [n, d] (NaN is missing) in, ``prediction`` float32 [n, 1] out.
-
-    Equal models give equal bytes.
-    """
-    graph = GraphBuilder()
-    return graph.finish(regressor_outputs(graph, model), len(model.features), OUTPUT, 1)
-
-
 def regressor_outputs(graph: GraphBuilder, model: TrainedRegressor) -> str:
     """What the regression makes of the graph's features, in the unit of the training targets, double [n, 1]."""
     mean, scale = (float(value) for value in model.tensors["target"])
@@ -182,33 +171,6 @@ def regressor_outputs(graph: GraphBuilder, model: TrainedRegressor) -> str:
     if outputs is None:
         return repeated(graph, [mean])
     return graph.add("Add", graph.add("Mul", outputs, graph.constant(scale)), graph.constant([mean]))
-
-
-def check_regressor_parity(
-    model: TrainedRegressor, onnx_bytes: bytes, X: npt.ArrayLike, batches: Sequence[int] = (1, 2, 257)
-) -> pd.DataFrame:
-    """Compare the ONNX file with the native prediction on given rows, at several batch sizes and all at once.
-
-    Returns
-    -------
-    DataFrame
-        columns ``batch``, ``max_abs_difference``, in standard deviations of the training targets
-
-    Raises
-    ------
-    DataError
-        if there is no row.
-    ModelStoreError
-        if a difference exceeds 1e-5 standard deviations, or the file is no ONNX model.
-    """
-    values = np.asarray(X, dtype=np.float64)
-    if not len(values):
-        raise DataError("there is no row to compare on; give some as they occur")
-    session, ours = open_session(onnx_bytes), predict_regressor(model, values)
-    sizes = [*[size for size in batches if size < len(values)], len(values)]
-    scale = float(model.tensors["target"][1])
-    errors = (run_session(session, values[:size])[:, 0] - ours[:size] for size in sizes)
-    return parity_report(sizes, [float(np.abs(error).max()) / scale for error in errors])
 
 
 def to_files(model: TrainedRegressor) -> dict[str, bytes]:

@@ -80,24 +80,6 @@ def ratio_on_bar(bars: pd.DataFrame, splits: pd.DataFrame) -> Floats:
     return ratio
 
 
-def backward_factor(split_ratio: npt.ArrayLike) -> Floats:
-    """Divide quoted prices of one ticker by this to express them in the shares of the last bar.
-
-    Parameters
-    ----------
-    split_ratio
-        ratio effective on each bar of one ticker, ascending by session, shape (n,)
-
-    Returns
-    -------
-    float64 array, shape (n,): product of the ratios after each bar, 1.0 on the last. Volumes are multiplied by it.
-    """
-    ratio = np.asarray(split_ratio, dtype=float)
-    after = np.append(ratio[1:], 1.0)
-    factor: Floats = np.cumprod(after[::-1])[::-1]
-    return factor
-
-
 def quoted_price(adjusted: npt.ArrayLike, factor: npt.ArrayLike) -> Floats:
     """Un-adjust prices and remove the vendor's float32 noise, so that a later re-adjustment changes no digit.
 

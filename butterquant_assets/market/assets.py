@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from butterquant_assets.foundation.calendar import sessions_in_months
 from butterquant_assets.foundation.contracts import Outcome
-from butterquant_assets.foundation.freshness import Key, Window
+from butterquant_assets.foundation.freshness import Key
 from butterquant_assets.market import schemas
+from butterquant_assets.market.source_assets import MAX_REJECT_SHARE, datasets_of, refused_facts, source_asset
 from butterquant_assets.market.sources import files, sample
 from butterquant_assets.market.sources.base import REJECTING
-from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work, lake_asset
+from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work
 
-MAX_REJECT_SHARE = 0.2
 REJECTED = "rejected"
+NOT_THE_VALUES = ("future",)
+"""Reasons that say nothing against the rest of the month."""
+
 WARNS = {"complete": "every session of the exchange calendar has rows"}
 FAULTS = {"reject_share": f"at most {MAX_REJECT_SHARE:.0%} of the month's rows were refused"}
 
 
-def _delivered(work: Work, dataset: str) -> Result:
+def _delivered(work: Work) -> Result:
+    """Rows of the asset's table, with facts, warnings and faults of each month."""
+    (dataset,) = datasets_of(work.declaration.contracts)
     delivery = work.house.source.fetch(dataset, work.keys)
     rows = delivery.rows
     rejects = delivery.rejects[delivery.rejects["action"] == REJECTED]
     row_months, reject_months = rows["session"].dt.strftime("%Y-%m"), rejects["session"].dt.strftime("%Y-%m")
-    kept, refused = row_months.value_counts(), reject_months.value_counts()
-    reasons = rejects.groupby([reject_months, "reason"]).size()
+    kept, refused = row_months.value_counts(), dict(iter(rejects.groupby(reject_months)))
     facts: dict[Key, Mapping[str, Any]] = {}
     faults: dict[Key, Mapping[str, Outcome]] = {}
     warnings: dict[Key, Mapping[str, str]] = {}
     described = dict(work.house.source.describe())
     for month in work.keys:
-        n_kept, n_refused = int(kept.get(month, 0)), int(refused.get(month, 0))
-        by_reason = {str(r): int(n) for r, n in reasons.get(month, pd.Series(dtype=int)).items()} if n_refused else {}
-        facts[month] = {"source": described, "refused rows": n_refused, "refused by reason": by_reason}
+        n_kept, lost = int(kept.get(month, 0)), refused_facts(refused.get(month, rejects.iloc[:0]))
+        n_refused = sum(n for reason, n in lost["refused by reason"].items() if reason not in NOT_THE_VALUES)
+        facts[month] = {"source": described, **lost}
         share = n_refused / max(1, n_kept + n_refused)
-        detail = f"{n_refused} of {n_kept + n_refused} rows refused ({by_reason})"
+        detail = f"{n_refused} of {n_kept + n_refused} rows refused ({lost['refused by reason']})"
         faults[month] = {"reject_share": Outcome(share <= MAX_REJECT_SHARE, n_refused, (detail,) if n_refused else ())}
         if "complete" not in work.declaration.warns:
             continue  # an optional dataset may be absent altogether
@@ -55,95 +60,61 @@ def _missing_sessions(present: pd.Series, months: Sequence[str]) -> str:
     return f"{len(missing)} of {len(expected)} sessions have no row, from {first}"
 
 
-def _whole(work: Work, dataset: str) -> Result:
+def _whole(work: Work) -> Result:
+    """Rows of the asset's table over all months that the source holds."""
+    (dataset,) = datasets_of(work.declaration.contracts)
     delivery = work.house.source.fetch(dataset, work.house.source.keys_held(dataset))
-    lost = delivery.rejects[delivery.rejects["action"] == REJECTED]
-    by_reason = {str(reason): int(count) for reason, count in lost["reason"].value_counts().sort_index().items()}
-    facts = {"source": dict(work.house.source.describe()), "refused rows": len(lost), "refused by reason": by_reason}
-    return Result({dataset: delivery.rows}, {None: facts})
+    lost = refused_facts(delivery.rejects[delivery.rejects["action"] == REJECTED])
+    return Result({dataset: delivery.rows}, {None: {"source": dict(work.house.source.describe()), **lost}})
 
 
-CODE = (files, sample, _delivered, _missing_sessions, _whole)
+CODE = (files, sample, refused_facts, _delivered, _missing_sessions, _whole)
+
+_monthly = partial(source_asset, code=CODE, axis="market", batch=240)
+_whole_span = partial(source_asset, code=CODE, axis=None)
 
 
-@lake_asset(
-    schemas.EQUITY_BARS,
-    reads=[Window("source:equity_bars")],
-    code=CODE,
-    axis="market",
-    batch=240,
-    digest="ticker",
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_monthly(schemas.EQUITY_BARS, digest="ticker", warns=WARNS, faults=FAULTS)
 def equity_bars(work: Work) -> Result:
     """Daily bars as quoted on the day, with the split ratio effective on each session."""
-    return _delivered(work, "equity_bars")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.INDEX_BARS,
-    reads=[Window("source:index_bars")],
-    code=CODE,
-    axis="market",
-    batch=240,
-    faults=FAULTS,
-)
+@_monthly(schemas.INDEX_BARS, faults=FAULTS)
 def index_bars(work: Work) -> Result:
     """Daily bars of stock indices."""
-    return _delivered(work, "index_bars")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.VIX,
-    reads=[Window("source:vix")],
-    code=CODE,
-    axis="market",
-    batch=240,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_monthly(schemas.VIX, warns=WARNS, faults=FAULTS)
 def vix(work: Work) -> Result:
     """The CBOE volatility index, end of day."""
-    return _delivered(work, "vix")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.IMPLIED_VOLS,
-    reads=[Window("source:implied_vols")],
-    code=CODE,
-    axis="market",
-    batch=240,
-    digest="ticker",
-)
+@_monthly(schemas.IMPLIED_VOLS, digest="ticker")
 def implied_vols(work: Work) -> Result:
     """Published at-the-money implied volatilities by ticker and tenor; empty where the source has none."""
-    return _delivered(work, "implied_vols")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.BAR_REJECTS,
-    reads=[Window("source:bar_rejects")],
-    code=CODE,
-    axis="market",
-    batch=240,
-)
+@_monthly(schemas.BAR_REJECTS)
 def bar_rejects(work: Work) -> pd.DataFrame:
     """Rows of the source that were refused, with file, row, reason and value; nothing is dropped in silence."""
     rejects: list[pd.DataFrame] = [work.house.source.fetch(dataset, work.keys).rejects for dataset in REJECTING]
     return pd.concat(rejects, ignore_index=True)
 
 
-@lake_asset(schemas.PUBLISHED_VOLS, reads=[Window("source:published_vols")], code=CODE, axis=None)
+@_whole_span(schemas.PUBLISHED_VOLS)
 def published_vols(work: Work) -> Result:
     """Published three-month implied volatilities, the yardstick for proxies; over all months the source holds."""
-    return _whole(work, "published_vols")
+    return _whole(work)
 
 
-@lake_asset(schemas.OPTION_CHAINS, reads=[Window("source:option_chains")], code=CODE, axis=None)
+@_whole_span(schemas.OPTION_CHAINS)
 def option_chains(work: Work) -> Result:
     """Two-sided option quotes, the yardstick for smiles; over all months the source holds."""
-    return _whole(work, "option_chains")
+    return _whole(work)
 
 
 ASSETS: tuple[LakeAsset, ...] = (

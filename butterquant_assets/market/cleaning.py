@@ -4,6 +4,7 @@ Good rows stay, bad rows go to the rejects with a reason, and nothing is ever gu
 reason that fits, in this order:
 
 ================== ====================================================================================
+future             the date is after today (`refuse_future`, before anything else is judged)
 not_a_session      the date is no session of the exchange (weekend bars, VIX rows on closed days)
 missing_price      a price the contract needs is missing or infinite
 non_positive_price a price is zero or negative
@@ -34,6 +35,7 @@ What belongs here: pure functions on raw frames. What does not: reading files, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +75,7 @@ from butterquant_assets.market.suspects import (
 PRICES = ["open", "high", "low", "close"]
 
 _EXPECTED = {
+    "future": "dated in the future, expected a day that has begun in New York",
     "not_a_session": "expected a session of the exchange",
     "missing_price": "expected a finite price",
     "non_positive_price": "expected prices above 0",
@@ -143,10 +146,40 @@ class _Sieve:
 
     def done(self, contract: Contract) -> Cleaned:
         kinds = empty_rows(contract).dtypes.to_dict()
-        rows = contract.arrange(self.left).astype(kinds)
+        return Cleaned(contract.arrange(self.left).astype(kinds), self.rejects())
+
+    def rejects(self) -> pd.DataFrame:
+        """The notes, in the columns and order of `BAR_REJECTS`."""
         found = [note.astype(empty_rows(BAR_REJECTS).dtypes.to_dict()) for note in self.notes]
-        rejects = pd.concat(found, ignore_index=True) if found else empty_rows(BAR_REJECTS)
-        return Cleaned(rows, BAR_REJECTS.arrange(rejects))
+        return BAR_REJECTS.arrange(pd.concat(found, ignore_index=True) if found else empty_rows(BAR_REJECTS))
+
+
+def refuse_future(
+    dataset: str, raw: pd.DataFrame, today: np.datetime64, shown: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out rows dated after today. The refusal does not say when it was: a day later it is the same.
+
+    Parameters
+    ----------
+    dataset
+        market dataset the rows are meant for
+    raw
+        columns session (datetime64[us]), ticker, file, place, line and those shown; shape (n,)
+    today
+        the date in New York
+    shown
+        numeric columns to show with a refused row
+
+    Returns
+    -------
+    the other rows as they are, and the refused ones in the columns of `BAR_REJECTS`
+    """
+    late = raw["session"].to_numpy() > today
+    if not late.any():
+        return raw, empty_rows(BAR_REJECTS)
+    sieve = _Sieve(dataset, raw[late], ["ticker", "session"], list(shown))
+    sieve.reject(np.ones(len(sieve.left), dtype=bool), "future")
+    return raw[~late].reset_index(drop=True), sieve.rejects()
 
 
 def clean_equity_bars(
@@ -346,7 +379,7 @@ def _reject_suspects(sieve: _Sieve) -> None:
     sieve.reject(stale_bars(sieve.codes(), sieve.left[PRICES].to_numpy(), sieve.left["volume"].to_numpy()), "stale")
     codes, level = sieve.codes(), sieve.left["level"].to_numpy()
     jumps = unexplained_jumps(codes, level)
-    before = pd.Series(level).shift(1).map("{:.10g}".format)
+    before = pd.Series(level).shift(1).map("{:.10g}".format).astype("str")
     told = "more than a factor 4 from the close before (" + before + ") without a known split"
     sieve.note(jumps, "unexplained_jump", "noted", told)
     missing = pd.Series(missing_before(codes, sieve.left["session"].to_numpy()))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from butterquant_assets.foundation import crypto_plots
 from butterquant_assets.foundation.contracts import Outcome
-from butterquant_assets.foundation.freshness import Key, Window
+from butterquant_assets.foundation.freshness import Key
 from butterquant_assets.market import crypto_schemas as schemas
 from butterquant_assets.market.crypto_cleaning import REJECTED
 from butterquant_assets.market.crypto_coverage import Coverage, day_of
 from butterquant_assets.market.crypto_sources import files, okx, sample
-from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Result, Work, lake_asset
+from butterquant_assets.market.source_assets import MAX_REJECT_SHARE, datasets_of, refused_facts, source_asset
+from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Result, Work
 
-MAX_REJECT_SHARE = 0.2
 MAX_SUSPECT_SHARE = 0.02
 NOT_THE_VALUES = ("duplicate", "revised", "future", "part_of_hour_missing")
 """Reasons that say nothing against the rest of the day."""
@@ -34,8 +35,9 @@ LIMITS = {
 }
 
 
-def _delivered(work: Work, *datasets: str) -> Result:
-    """Rows of the datasets, with facts, warnings and faults of each day."""
+def _delivered(work: Work) -> Result:
+    """Rows of the asset's tables, with facts of each day; its warnings and faults are those of the first table."""
+    datasets = datasets_of(work.declaration.contracts)
     deliveries = {dataset: work.house.source.fetch(dataset, work.keys) for dataset in datasets}
     described = dict(work.house.source.describe())
     facts: dict[Key, dict[str, Any]] = {day: {"source": described} for day in work.keys}
@@ -48,7 +50,7 @@ def _delivered(work: Work, *datasets: str) -> Result:
         for day in work.keys:
             own, lost = rows.get(day, delivery.rows.iloc[:0]), refused.get(day, delivery.rejects.iloc[:0])
             coverage = delivery.coverage[day]
-            found = {**_coverage_facts(coverage), **_row_facts(own), **_refused_facts(lost)}
+            found = {**_coverage_facts(coverage), **_row_facts(own), **refused_facts(lost)}
             facts[day] |= {f"{prefix}{name}": value for name, value in found.items()}
             if not coverage.complete and place == 0:
                 warnings[day] = {"complete": coverage.sentence()}
@@ -77,13 +79,8 @@ def _row_facts(rows: pd.DataFrame) -> dict[str, Any]:
     if "outage" in rows:
         facts["outage hours"] = {str(c): int(n) for c, n in rows[rows["outage"]]["coin"].value_counts().items()}
     if "suspect" in rows:
-        facts |= {"bars": len(rows), "suspect bars": int(rows["suspect"].sum())}
+        facts |= {"bars": len(rows), "suspect bars": int((rows["suspect"] | rows["suspect_later"]).sum())}
     return facts
-
-
-def _refused_facts(refused: pd.DataFrame) -> dict[str, Any]:
-    reasons = {str(reason): int(count) for reason, count in refused["reason"].value_counts().sort_index().items()}
-    return {"refused rows": len(refused), "refused by reason": reasons}
 
 
 def _share_refused(kept: pd.DataFrame, refused: pd.DataFrame) -> Outcome:
@@ -102,28 +99,17 @@ CODE = (
     _by_day,
     _coverage_facts,
     _row_facts,
-    _refused_facts,
+    refused_facts,
     _share_refused,
 )
 
-
-def _source(*datasets: str) -> Sequence[Window]:
-    return [Window(f"source:{dataset}") for dataset in datasets]
+_daily = partial(source_asset, code=CODE, axis="days", batch=BATCH)
 
 
-@lake_asset(
-    schemas.CRYPTO_BARS,
-    reads=_source("crypto_bars"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-    limits=LIMITS,
-)
+@_daily(schemas.CRYPTO_BARS, warns=WARNS, faults=FAULTS, limits=LIMITS)
 def crypto_bars(work: Work) -> Result:
     """Hourly bars of the perpetuals on one clock; outages and contradicted bars are flagged, gaps listed."""
-    made = _delivered(work, "crypto_bars")
+    made = _delivered(work)
     shares = {day: _believable(facts, rows) for day, facts, rows in _days(work, made, "crypto_bars")}
     if not any(shares.values()):
         return made
@@ -133,7 +119,7 @@ def crypto_bars(work: Work) -> Result:
 def _believable(facts: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, float]:
     """Share of the day's hours of each coin that came and are neither outage nor suspect."""
     missing = {coin: len(stamps) for coin, stamps in facts.get("missing", {}).items()}
-    doubted = rows[rows["outage"] | rows["suspect"]]["coin"].value_counts()
+    doubted = rows[rows["outage"] | rows["suspect"] | rows["suspect_later"]]["coin"].value_counts()
     coins = sorted({*map(str, rows["coin"].unique()), *missing})
     return {coin: 1 - (missing.get(coin, 0) + int(doubted.get(coin, 0))) / 24 for coin in coins}
 
@@ -148,150 +134,70 @@ def _with_plot(made: Result, name: str, png: bytes) -> Result:
     return Result(made.frames, made.facts, made.faults, made.warnings, {name: png})
 
 
-@lake_asset(
-    schemas.CRYPTO_MINUTE_BARS,
-    reads=_source("crypto_minute_bars"),
-    code=CODE,
-    axis="days",
-    batch=10,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.CRYPTO_MINUTE_BARS, warns=WARNS, faults=FAULTS, batch=10)
 def crypto_minute_bars(work: Work) -> Result:
     """Minute bars of the perpetuals, where they are kept."""
-    return _delivered(work, "crypto_minute_bars")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.MARK_PRICES,
-    reads=_source("mark_prices"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.MARK_PRICES, warns=WARNS, faults=FAULTS)
 def mark_prices(work: Work) -> Result:
     """Hourly bars of the mark price, which liquidations are judged on."""
-    return _delivered(work, "mark_prices")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.INDEX_PRICES,
-    reads=_source("index_prices"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.INDEX_PRICES, warns=WARNS, faults=FAULTS)
 def index_prices(work: Work) -> Result:
     """Hourly bars of the spot index a perpetual follows."""
-    return _delivered(work, "index_prices")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.FUNDING_RATES,
-    reads=_source("funding_rates"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.FUNDING_RATES, warns=WARNS, faults=FAULTS)
 def funding_rates(work: Work) -> Result:
     """Funding settlements at their true times, with the interval each was for."""
-    made = _delivered(work, "funding_rates")
+    made = _delivered(work)
     rows = made.frames["funding_rates"]
     known = rows[rows["interval_hours"].notna()]
     return made if known.empty else _with_plot(made, "funding", crypto_plots.funding(known))
 
 
-@lake_asset(
-    schemas.OPEN_INTEREST,
-    reads=_source("open_interest"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.OPEN_INTEREST, warns=WARNS, faults=FAULTS)
 def open_interest(work: Work) -> Result:
     """Open contracts at the end of each hour, in coins."""
-    return _delivered(work, "open_interest")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.TAKER_VOLUME,
-    reads=_source("taker_volume"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.TAKER_VOLUME, warns=WARNS, faults=FAULTS)
 def taker_volume(work: Work) -> Result:
     """What takers bought and sold in each hour."""
-    return _delivered(work, "taker_volume")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.ORDER_BOOKS,
-    schemas.ORDER_BOOK_LEVELS,
-    reads=_source("order_books", "order_book_levels"),
-    code=CODE,
-    axis="days",
-    batch=30,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.ORDER_BOOKS, schemas.ORDER_BOOK_LEVELS, warns=WARNS, faults=FAULTS, batch=30)
 def order_books(work: Work) -> Result:
     """Snapshots of the books: spread, depth within 10 bp and imbalance, and the 20 levels they come from."""
-    return _delivered(work, "order_books", "order_book_levels")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.TRADE_FLOW,
-    reads=_source("trade_flow"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-    faults=FAULTS,
-)
+@_daily(schemas.TRADE_FLOW, warns=WARNS, faults=FAULTS)
 def trade_flow(work: Work) -> Result:
     """Trades of each hour by side, and the large ones among them; only hours whose every trade was seen."""
-    return _delivered(work, "trade_flow")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.INSTRUMENTS,
-    schemas.LEVERAGE_TIERS,
-    reads=_source("instruments", "leverage_tiers"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-)
+@_daily(schemas.INSTRUMENTS, schemas.LEVERAGE_TIERS, warns=WARNS)
 def instruments(work: Work) -> Result:
     """Contract value, tick, lot and isolated leverage tiers, as the exchange stated them on the day."""
-    return _delivered(work, "instruments", "leverage_tiers")
+    return _delivered(work)
 
 
-@lake_asset(
-    schemas.CRYPTO_UNIVERSE,
-    reads=_source("crypto_universe"),
-    code=CODE,
-    axis="days",
-    batch=BATCH,
-    warns=WARNS,
-)
+@_daily(schemas.CRYPTO_UNIVERSE, warns=WARNS)
 def crypto_universe(work: Work) -> Result:
     """Coins of the universe of each day, and whether the ranking was that of the day."""
-    return _delivered(work, "crypto_universe")
+    return _delivered(work)
 
 
-@lake_asset(schemas.CRYPTO_REJECTS, reads=_source("crypto_rejects"), code=CODE, axis="days", batch=BATCH)
+@_daily(schemas.CRYPTO_REJECTS)
 def crypto_rejects(work: Work) -> Result:
     """Rows that were refused, doubted or never came, with reason and value; nothing is dropped in silence."""
     rows = work.house.source.fetch("crypto_rejects", work.keys).rows

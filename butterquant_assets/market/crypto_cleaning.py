@@ -93,7 +93,8 @@ def settle(settlements: pd.DataFrame) -> pd.DataFrame:
     -------
     pd.DataFrame
         the same rows; the interval is missing for a coin's first row, after more than eight hours, and where it is
-        longer than the one before: whether it was lengthened or a settlement did not come is known by the next
+        longer than the one before, unless the next settlement comes after as long again: only that tells an interval
+        that was lengthened from settlements that did not come
     """
     before = settlements.groupby("coin")["settled_at"].shift()
     hours = (settlements["settled_at"] - before).to_numpy() / np.timedelta64(1, "h")
@@ -101,8 +102,9 @@ def settle(settlements: pd.DataFrame) -> pd.DataFrame:
     good = (
         (np.abs(hours - whole) * np.timedelta64(1, "h") <= SETTLED_WITHIN) & (whole >= 1) & (whole <= LONGEST_INTERVAL)
     )
-    former = pd.Series(whole, index=settlements.index).groupby(settlements["coin"]).shift().to_numpy()
-    found = pd.Series(np.where(good & ~(whole > former), whole, np.nan), index=settlements.index)
+    of_coin = pd.Series(whole, index=settlements.index).groupby(settlements["coin"])
+    former, following = (of_coin.shift(places).to_numpy() for places in (1, -1))
+    found = pd.Series(np.where(good & (~(whole > former) | (whole == following)), whole, np.nan), settlements.index)
     return settlements.assign(interval_hours=settlements["interval_hours"].fillna(found))
 
 
@@ -178,9 +180,9 @@ def _rules(dataset: str, stamp: str, until: np.datetime64 | None) -> list[tuple[
         rules.append(("off_the_clock", lambda rows: (rows[stamp] != rows[stamp].dt.floor(step)).to_numpy(), _nothing))
     if until is not None:
         latest = until - LENGTHS.get(stamp, np.timedelta64(0, "h"))
-        rules.append(
-            ("future", lambda rows: rows[stamp].to_numpy() > latest, lambda rows: [f"now is {until}"] * len(rows))
-        )
+        # Without the time it is: the same row refused an hour later is the same refusal.
+        told = "dated in the future: not over when it was read"
+        rules.append(("future", lambda rows: rows[stamp].to_numpy() > latest, lambda rows: [told] * len(rows)))
     columns = DELIVERED[dataset].columns
     if set(PRICES) <= set(columns):
         rules.append(("non_positive_price", _any_of(PRICES, lambda v: ~(v > 0) | np.isinf(v)), _showing(PRICES)))

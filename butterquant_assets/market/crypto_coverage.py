@@ -81,12 +81,6 @@ NOT_HELD = Coverage(0, 0, complete=True, note="the source does not have this")
 """Of a dataset that is absent altogether: its table is empty and nothing is missed."""
 
 
-def hours_of(day: str) -> Stamps:
-    """The 24 hours of a UTC day, datetime64[us], shape (24,)."""
-    start = np.datetime64(day, "us")
-    return start + np.arange(24) * HOUR
-
-
 def cover(
     received: pd.DataFrame,
     stamp: str,

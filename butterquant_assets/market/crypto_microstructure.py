@@ -17,6 +17,9 @@ HOUR_MS = 3_600_000
 TRADES_PER_HOUR = 240
 _TRADES, _BOOK = 5, 6
 
+USUAL_LEVELS = 20
+"""Levels a side drawn first."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -108,7 +111,7 @@ def trades_of_hour(seed: int, coin: int, hour: int, bar: Bar, decimals: int) -> 
 
 
 def book_at(
-    seed: int, coin: int, moment: int, last: float, hourly_volume: float, decimals: int, levels: int = 20
+    seed: int, coin: int, moment: int, last: float, hourly_volume: float, decimals: int, levels: int = USUAL_LEVELS
 ) -> Book:
     """A book around the last price. Its imbalance is noise: it foretells nothing.
 
@@ -123,7 +126,7 @@ def book_at(
     decimals
         decimals of a price
     levels
-        levels a side, at least 1
+        levels a side, at least 1; the best `USUAL_LEVELS` are the same in every deeper book
 
     Returns
     -------
@@ -135,10 +138,18 @@ def book_at(
     middle = round(last * steps)
     half = max(round(middle * draw.uniform(0.2e-4, 1.2e-4)), 1)
     gap = max(round(middle * 0.5e-4), 1)
+    shallow, deeper = min(levels, USUAL_LEVELS), max(levels - USUAL_LEVELS, 0)
+    gaps, sizes = [], []
+    for _ in range(2):
+        gaps.append(draw.integers(1, 2 * gap + 1, shallow - 1))
+        sizes.append(draw.gamma(2.0, 0.5, shallow))
+    for side in range(2 if deeper else 0):
+        gaps[side] = np.append(gaps[side], draw.integers(1, 2 * gap + 1, deeper))
+        sizes[side] = np.append(sizes[side], draw.gamma(2.0, 0.5, deeper))
     sides = []
-    for sign in (-1, 1):
-        offsets = half + np.concatenate([[0], np.cumsum(draw.integers(1, 2 * gap + 1, levels - 1))])
-        depth = hourly_volume * 2e-3 * (1 + np.sqrt(np.arange(levels))) * draw.gamma(2.0, 0.5, levels)
+    for side, sign in enumerate((-1, 1)):
+        offsets = half + np.append(0, np.cumsum(gaps[side]))
+        depth = hourly_volume * 2e-3 * (1 + np.sqrt(np.arange(levels))) * sizes[side]
         price = (middle + sign * offsets) / steps
         size = np.maximum(np.round(depth * LOTS_PER_CONTRACT), 1.0) / LOTS_PER_CONTRACT
         sides += [price[price > 0], size[price > 0]]

@@ -101,7 +101,10 @@ CRYPTO_BARS = Contract(
     schema=_schema(
         {"hour": _hour("open of the bar, UTC"), "coin": _coin()}
         | _traded()
-        | {"suspect": _flag("kept but contradicted by a cross-check, so not to be believed; crypto_rejects says why")}
+        | {
+            "suspect": _flag("contradicted by what was known at its close, so not to be believed; see crypto_rejects"),
+            "suspect_later": _flag("contradicted by the open of the next bar alone, which nobody knew at its close"),
+        }
     ),
     keys=("hour", "coin"),
     time="hour",
@@ -197,8 +200,16 @@ ORDER_BOOKS = Contract(
             "best_bid": _positive("best bid"),
             "best_ask": _positive("best ask"),
             "spread_bps": _positive("best ask less best bid, over their mean", "bps"),
-            "bid_depth_10bp_usd": _amount("bids within 10 bp of the mean of both best prices", "USD"),
-            "ask_depth_10bp_usd": _amount("asks within 10 bp of the mean of both best prices", "USD"),
+            "bid_depth_10bp_usd": _amount(
+                "bids within 10 bp of the mean of both best prices; missing where the book seen ends before",
+                "USD",
+                nullable=True,
+            ),
+            "ask_depth_10bp_usd": _amount(
+                "asks within 10 bp of the mean of both best prices; missing where the book seen ends before",
+                "USD",
+                nullable=True,
+            ),
             "imbalance": _float(
                 "(bid size - ask size) / (bid size + ask size) over all levels kept",
                 "fraction",
@@ -344,7 +355,7 @@ CRYPTO_REJECTS = Contract(
             "value": pa.Column("str", description="what was found and what was expected"),
             "action": _text(
                 "rejected: the row is left out; blanked: its impossible fields were set to missing; noted: it stays "
-                "(suspect), or never came (missing_hour), and a reader should know",
+                "(suspect, at once or later), or never came (missing_hour), and a reader should know",
                 ACTIONS,
             ),
         }
@@ -373,7 +384,7 @@ DELIVERED = {
 }
 """Contract of each dataset a crypto source delivers; `crypto_rejects` is what was refused or noted of them."""
 
-FLAGS = {"crypto_bars": ("outage", "suspect"), "crypto_minute_bars": ("outage",)}
+FLAGS = {"crypto_bars": ("outage", "suspect", "suspect_later"), "crypto_minute_bars": ("outage",)}
 """Columns that cleaning adds, so that raw rows lack them."""
 
 

@@ -5,8 +5,11 @@ close before them, both within weeks of the listing. So a larger step inside the
 and what follows tells which. A bar is judged by
 
 - *yardsticks* of the same hour, where there are any: mark price, index price, the bars of another venue. They decide;
-- the close of the last believed bar, the leaders' own step in the same hour, and the open of the next bar, which is
-  struck at the moment the bar closes: nothing later is used.
+- the close of the last believed bar and the leaders' own step in the same hour;
+- the open of the next bar, struck as the bar closes and known with the next bar: nothing later is used.
+
+What is known when the bar closes makes it `suspect`. Where only the open of the next bar contradicts it, it is
+`suspect_later`: nobody could know that when the bar closed, so it may not decide what was done then.
 
 A step nobody shares makes a bar suspect until `CONFIRMED` bars in a row continue the new level. Nothing is judged
 across a missing hour or an outage except by yardsticks and by a return, since a market may go anywhere unseen. A wick
@@ -82,7 +85,8 @@ def flag_bars(
     Returns
     -------
     rows, notes
-        rows of `days` in the columns of the contract; one note in the columns of `CRYPTO_REJECTS` for each suspect bar
+        rows of `days` in the columns of the contract; one note in the columns of `CRYPTO_REJECTS` for each bar that is
+        suspect, at its close or later
     """
     if bars.empty:
         return no_rows(CRYPTO_BARS), no_rows(CRYPTO_REJECTS)
@@ -104,14 +108,14 @@ def flag_bars(
     wanted = np.isin(day, np.array(list(days), dtype="datetime64[D]"))
     broken = np.flatnonzero(np.abs(step) > STEP)
     shared = _shared(hour, coin, step, broken)
+    later = np.zeros(len(bars), dtype=bool)
     doubtful = np.flatnonzero((np.abs(step) > STEP) | chain.refuted)
     for first, start, end in _windows(hour, coin, doubtful, wanted):
-        for place, reason in _walk(chain, first, end, shared):
+        for place, reason, at_close in _walk(chain, first, end, shared):
             if place >= start and said[place] == "":
-                said[place] = reason
-    suspect = said != ""
-    rows = bars.assign(outage=still, suspect=suspect)[wanted]
-    doubted = np.flatnonzero(suspect & wanted)
+                said[place], later[place] = reason, not at_close
+    rows = bars.assign(outage=still, suspect=(said != "") & ~later, suspect_later=later)[wanted]
+    doubted = np.flatnonzero((said != "") & wanted)
     reasons, values = ([text.split(": ", 1)[part] for text in said[doubted]] for part in (0, 1))
     notes = reject_rows("crypto_bars", hour[doubted], coin[doubted].tolist(), reasons, values, NOTED)
     return CRYPTO_BARS.arrange(rows), notes
@@ -195,8 +199,11 @@ def _windows(
             yield first, start, end
 
 
-def _walk(chain: _Chain, first: int, end: int, shared: Flags) -> Iterator[tuple[int, str]]:
-    """Rows first .. end - 1 of one coin in turn, against the last believed close."""
+def _walk(chain: _Chain, first: int, end: int, shared: Flags) -> Iterator[tuple[int, str, bool]]:
+    """Rows first .. end - 1 of one coin in turn, against the last believed close.
+
+    Yields place and reason of each doubted row, and whether it is doubted by what was known when it closed.
+    """
     anchor: float | None = None
     pending = 0
     for place in range(first, end):
@@ -212,21 +219,22 @@ def _walk(chain: _Chain, first: int, end: int, shared: Flags) -> Iterator[tuple[
         shifted = chain.follows[place] and min(abs(leaves), abs(returns)) > STEP and abs(leaves + returns) <= STEP
         # A wrong close stretches its bar: one inside the range that was traded is the better witness of the two.
         nearer = chain.extreme[place] and abs(returns) > STEP and abs(following - anchor) < abs(closed - anchor)
-        if shifted or nearer:
-            yield place, f"close_contradicted: close {np.exp(closed):.10g}, next open {np.exp(following):.10g}"
-            anchor, pending = following, 0
-            continue
-        if not chain.follows[place]:
-            anchor, pending = closed, 0
-            continue
-        if abs(leaves) <= STEP or (shared[place] and not pending):
-            anchor, pending = closed, 0
+        if not chain.follows[place] or abs(leaves) <= STEP or (shared[place] and not pending):
+            at_close = ""
         elif abs(closed - anchor) < abs(leaves) / 2:
-            yield place, f"open_contradicted: open {np.exp(opened):.10g}, close before {np.exp(anchor):.10g}"
-            anchor, pending = closed, 0
+            at_close = f"open_contradicted: open {np.exp(opened):.10g}, close before {np.exp(anchor):.10g}"
+        elif pending and abs(chain.step[place]) <= STEP and pending >= CONFIRMED:
+            at_close = ""
         else:
+            at_close = f"unconfirmed_step: open {np.exp(opened):.10g}, last believed close {np.exp(anchor):.10g}"
+        if shifted or nearer:
+            said = f"close_contradicted: close {np.exp(closed):.10g}, next open {np.exp(following):.10g}"
+            yield place, said, at_close != ""
+            anchor, pending = following, 0
+        elif at_close.startswith("unconfirmed_step"):
             pending = pending + 1 if pending and abs(chain.step[place]) <= STEP else 1
-            if pending > CONFIRMED:
-                anchor, pending = closed, 0
-            else:
-                yield place, f"unconfirmed_step: open {np.exp(opened):.10g}, last believed close {np.exp(anchor):.10g}"
+            yield place, at_close, True
+        else:
+            if at_close:
+                yield place, at_close, True
+            anchor, pending = closed, 0

@@ -281,6 +281,4 @@ CONTRACTS = {
 
 def empty_rows(contract: Contract) -> pd.DataFrame:
     """A frame without rows in the stored types of `contract` (session datetime64[us], text `str`)."""
-    stored = {"datetime64[ns]": _TIMESTAMP, "string[pyarrow]": "str"}
-    kinds = {name: str(column.dtype) for name, column in contract.schema.columns.items()}
-    return pd.DataFrame({name: pd.Series(dtype=stored.get(kind, kind)) for name, kind in kinds.items()})
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in contract.stored_types().items()})

@@ -7,6 +7,7 @@ of this module repeats a value, because a mistyped secret is still a secret.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,8 +17,17 @@ SLACK, TELEGRAM, EMAIL = "slack", "telegram", "e-mail"
 _PREFIX = "BUTTERQUANT_ALERTS__"
 _TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]+")
 _ADDRESS = re.compile(r"[^@\s<>,]+@[^@\s<>,]+")
-_URL_PASSWORD = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
+_URL_PASSWORD = re.compile(r"://[^:/@\s]*:(\S+)@")  # up to the last @: a password may hold one itself
 _URL = re.compile(r"https?://[^\s/]+\S*")
+SECRET_VARIABLES = (
+    "COINGECKO_API_KEY",
+    "COINMARKETCAP_API_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+"""Variables of other software that hold secrets and whose values an error may repeat."""
+SHORTEST = 8  # characters; a shorter value is no real key, and would strike ordinary words out of every text
 
 
 class AlertConfig(BaseModel):
@@ -44,9 +54,13 @@ class AlertConfig(BaseModel):
     ui_url
         address of the Dagster UI, for links; without it messages carry none
     repeat_hours
-        what still holds is told again after so many hours; the same failure of runs is told once in that time
+        what still holds is told again after so many hours; runs that go on failing alike are told once in that time
     stale_hours
         an asset that stays stale for so many hours is an alert; until then its run is merely on its way
+    behind_sessions
+        closed sessions of the exchange that may be missing at the end of the market data before that is an alert
+    behind_hours
+        the same for closed hours of what the crypto collector stores
     timeout_seconds
         of one connection
     """
@@ -68,6 +82,8 @@ class AlertConfig(BaseModel):
     ui_url: str | None = None
     repeat_hours: float = Field(default=24.0, gt=0)
     stale_hours: float = Field(default=2.0, ge=0)
+    behind_sessions: int = Field(default=2, ge=0)
+    behind_hours: int = Field(default=6, ge=0)
     timeout_seconds: float = Field(default=10.0, gt=0, le=20)
 
     @field_validator("slack_webhook_url")
@@ -119,8 +135,15 @@ class AlertConfig(BaseModel):
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels that are on."""
-        on = {SLACK: self.slack_webhook_url, TELEGRAM: self.telegram_bot_token, EMAIL: self.smtp_host}
-        return tuple(name for name, needed in on.items() if needed is not None)
+        on = {SLACK: self.slack_webhook_url, TELEGRAM: self.telegram_bot_token}
+        return (*(name for name, needed in on.items() if needed is not None), *self.mailboxes)
+
+    @property
+    def mailboxes(self) -> dict[str, str]:
+        """Receivers of e-mails by the name of their channel: each has its own, so that one that is refused is told."""
+        if self.smtp_host is None:
+            return {}
+        return {f"{EMAIL} to {receiver}": receiver for receiver in self.receivers}
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret in the clear, for striking them out of texts. Never show it."""
@@ -129,5 +152,18 @@ class AlertConfig(BaseModel):
 
 
 def passwords_in(*urls: str | None) -> tuple[str, ...]:
-    """Passwords that URLs (of the warehouse, of the lake) hold."""
-    return tuple(found for url in urls if url for found in _URL_PASSWORD.findall(url))
+    """Passwords that URLs (of the warehouse, of the lake) hold, as written there and as they are sent."""
+    found = [password for url in urls if url for password in _URL_PASSWORD.findall(url)]
+    return tuple(dict.fromkeys(form for password in found for form in (password, _decoded(password))))
+
+
+def _decoded(text: str) -> str:
+    """A part of a URL without its percent signs."""
+    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode())
+    return decoded.decode(errors="replace")
+
+
+def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of `SECRET_VARIABLES`."""
+    values = (environment.get(name, "") for name in SECRET_VARIABLES)
+    return tuple(value for value in values if len(value) >= SHORTEST)

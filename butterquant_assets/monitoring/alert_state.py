@@ -12,28 +12,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.monitoring.alerts import Alert, Kind, Level, age, fingerprint_of
+from butterquant_assets.monitoring.alerts import Alert, Kind, Level, Phase, age, fingerprint_of
+from butterquant_assets.monitoring.run_failures import Failing
 
 VERSION = 1
 MAX_WAITING = 200  # messages; beyond it the oldest are summed up in one
 WITNESSES = 5
 LINES = 10
-
-
-class Phase(StrEnum):
-    """Why a message is sent."""
-
-    EVENT = "event"
-    NEW = "new"
-    MORE = "more"
-    AGAIN = "still"
-    RESOLVED = "resolved"
 
 
 @dataclass(frozen=True)
@@ -124,6 +114,8 @@ class AlertState:
         storage id of the last failure of a run that was looked at; None before the first look
     run_mark_at
         when the latest of them happened, in seconds since 1970: a log that was pruned shows the older ones again
+    failing
+        runs that fail alike, by identity
     model_marks
         number of the last event of each model that was looked at; None before the first look
     """
@@ -134,6 +126,7 @@ class AlertState:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     run_mark: int | None = None
     run_mark_at: float | None = None
+    failing: Mapping[str, Failing] = field(default_factory=dict)
     model_marks: Mapping[str, int] | None = None
 
     def to_json(self) -> str:
@@ -142,7 +135,7 @@ class AlertState:
 
     @classmethod
     def from_json(cls, text: str) -> AlertState:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`. What a later version has added is passed over.
 
         Raises
         ------
@@ -157,7 +150,9 @@ class AlertState:
                 outbox=tuple(Waiting(_message(e["message"]), tuple(e["channels"])) for e in data["outbox"]),
                 troubles={name: _trouble(entry) for name, entry in data["troubles"].items()},
                 run_mark=data["run_mark"],
-                run_mark_at=data.get("run_mark_at"),  # states of before it was kept are read too
+                # States of before these two were kept are read too.
+                run_mark_at=data.get("run_mark_at"),
+                failing={name: _failing(entry) for name, entry in data.get("failing", {}).items()},
                 model_marks=data["model_marks"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -165,6 +160,28 @@ class AlertState:
                 f"the alert state is not readable ({type(error).__name__}), {len(text)} characters; expected version "
                 f"{VERSION} of its JSON: it is begun afresh, and what holds now is told again"
             ) from error
+
+
+def not_ahead(state: AlertState, now: datetime) -> AlertState:
+    """The state with no time beyond `now` (UTC).
+
+    One look by a clock that was ahead would else mute every repeat until the right time has caught up with it.
+    """
+
+    def earlier(known: Known) -> Known:
+        return replace(known, since=min(known.since, now), told=min(known.told, now) if known.told else None)
+
+    def sooner(failing: Failing) -> Failing:
+        told = min(failing.told, now) if failing.told else None
+        return replace(failing, since=min(failing.since, now), last=min(failing.last, now), told=told)
+
+    return replace(
+        state,
+        conditions={name: earlier(known) for name, known in state.conditions.items()},
+        events={name: min(at, now) for name, at in state.events.items()},
+        outbox=tuple(replace(w, message=replace(w.message, at=min(w.message.at, now))) for w in state.outbox),
+        failing={name: sooner(failing) for name, failing in state.failing.items()},
+    )
 
 
 # -- one look
@@ -188,7 +205,7 @@ def observe(
     alerts
         every condition that holds, and every event since the last look
     now
-        UTC, with time zone. A clock that was set back postpones repeats, and ends nothing.
+        UTC, with time zone. A clock that was set back postpones a repeat at most once, and ends nothing.
     repeat
         a condition is told again, and an event of the same fingerprint counts as another one, after this long
     channels
@@ -196,6 +213,7 @@ def observe(
     seen
         kinds that were looked at. A condition of another kind is neither ended nor told: nobody looked.
     """
+    state = not_ahead(state, now)
     due: list[Message] = []
     events = {name: at for name, at in state.events.items() if now - at < repeat}
     conditions = {name: known for name, known in state.conditions.items() if known.kind not in seen}
@@ -206,10 +224,15 @@ def observe(
             due += [message] if message else []
         elif alert.fingerprint not in events:
             events[alert.fingerprint] = now
-            due.append(_message_of(alert, Phase.EVENT, alert.text, now))
+            due.append(_message_of(alert, alert.phase, alert.text, now))
     ended = {name: known for name, known in state.conditions.items() if name not in conditions and known.told}
     due += [_end(name, known, now) for name, known in ended.items()]
     return replace(state, events=events, conditions=conditions, outbox=_queued(state.outbox, due, channels, now))
+
+
+def short_identity(item: str) -> str:
+    """How an item is remembered in `Known.items`."""
+    return fingerprint_of(item)[:8]
 
 
 def _continued(alert: Alert, known: Known | None, now: datetime, repeat: timedelta) -> tuple[Known, Message | None]:
@@ -226,7 +249,7 @@ def _continued(alert: Alert, known: Known | None, now: datetime, repeat: timedel
         known.told if known else None,
         witnesses=witnesses if unbroken else alert.witnesses[:WITNESSES],
     )
-    identities = tuple(fingerprint_of(item.identity)[:8] for item in alert.items)
+    identities = tuple(short_identity(item.identity) for item in alert.items)
     told_items = tuple(i for i in identities if known is not None and i in known.items)
     if now - since < alert.patience:
         return replace(holds, items=told_items), None
@@ -270,9 +293,14 @@ def _end(fingerprint: str, known: Known, now: datetime) -> Message:
 def _queued(
     outbox: Sequence[Waiting], due: Iterable[Message], channels: Sequence[str], now: datetime
 ) -> tuple[Waiting, ...]:
-    kept = [replace(w, channels=tuple(c for c in w.channels if c in channels)) for w in outbox]
+    kept = [replace(w, channels=tuple(name for name in channels if _meant(name, w.channels))) for w in outbox]
     queue = [w for w in (*kept, *(Waiting(message, _addressed(message, channels)) for message in due)) if w.channels]
     return tuple(queue) if len(queue) <= MAX_WAITING else _summed_up(queue, now)
+
+
+def _meant(name: str, waiting: Sequence[str]) -> bool:
+    """Whether a message waits for a channel, or waited for all its receivers while they were one channel."""
+    return name in waiting or name.split(" to ")[0] in waiting
 
 
 def _addressed(message: Message, channels: Sequence[str]) -> tuple[str, ...]:
@@ -339,24 +367,40 @@ def _of_this_version(data: Any) -> Any:
     return data
 
 
+def _understood(kind: type[Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What this version knows of an entry."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in entry.items() if name in names}
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def _known(entry: Mapping[str, Any]) -> Known:
-    told = entry["told"]
     return Known(
-        **dict(entry)
+        **_understood(Known, entry)
         | {
             "kind": Kind(entry["kind"]),
             "level": Level(entry["level"]),
             "since": datetime.fromisoformat(entry["since"]),
-            "told": datetime.fromisoformat(told) if told else None,
+            "told": _time(entry["told"]),
             "items": tuple(entry["items"]),
             "witnesses": tuple(entry["witnesses"]),
         }
     )
 
 
+def _failing(entry: Mapping[str, Any]) -> Failing:
+    times = {name: datetime.fromisoformat(entry[name]) for name in ("since", "last")}
+    return Failing(
+        **_understood(Failing, entry) | times | {"told": _time(entry["told"]), "steps": tuple(entry["steps"])}
+    )
+
+
 def _message(entry: Mapping[str, Any]) -> Message:
     return Message(
-        **dict(entry)
+        **_understood(Message, entry)
         | {
             "phase": Phase(entry["phase"]),
             "kind": Kind(entry["kind"]),
@@ -368,4 +412,4 @@ def _message(entry: Mapping[str, Any]) -> Message:
 
 
 def _trouble(entry: Mapping[str, Any]) -> Trouble:
-    return Trouble(**dict(entry) | {"paused_until": datetime.fromisoformat(entry["paused_until"])})
+    return Trouble(**_understood(Trouble, entry) | {"paused_until": datetime.fromisoformat(entry["paused_until"])})

@@ -12,31 +12,53 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from butterquant_assets.monitoring.alert_state import Message, Phase
-from butterquant_assets.monitoring.alerts import Alert, Level
+from butterquant_assets.monitoring.alert_state import Message
+from butterquant_assets.monitoring.alerts import Alert, Level, Phase
 
 MAX_LINE = 300
 MAX_TEXT = 3000  # Telegram takes 4,096 characters
 STRUCK = "***"
-_USERINFO = re.compile(r"://[^/@\s]+@")
-_SECRET_PARAMETER = re.compile(r"(?i)\b(password|passwd|token|api_?key|secret)(\s*[=:]\s*)[^\s&;,'\"]+")
+_USERINFO = re.compile(r"://[^/\s]*@")  # a password may hold an @ itself
+_AUTHORIZATION = re.compile(r"(?i)\b(authorization[\"']?\s*[=:]\s*[\"']?(?:\w+\s+)?)[^\s\"',;]+")
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
+_SECRET_PARAMETER = re.compile(
+    # The name, which may go on (SECRET_ACCESS_KEY) or be quoted, and what stands between it and the value;
+    r"(?i)((?:password|passwd|passphrase|pwd|token|api[_-]?key|access[_-]?key|secret)[\w-]*[\"']?\s*[=:]\s*)"
+    # the value: in quotes up to the closing one, otherwise up to what ends a parameter.
+    r"(\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s&;,'\"}\])]+)"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 _MARKS = {Level.INFO: "INFO", Level.WARNING: "WARNING", Level.ERROR: "ERROR"}
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
-    """A text without the given secrets, without user and password in URLs, and without ``password=...``."""
+    """A text without the given secrets, without user and password in URLs, and without what names itself a secret.
+
+    That is ``password=...``, in JSON and in headers too, ``AWS_SECRET_ACCESS_KEY=...``, ``Bearer ...`` and their like.
+    """
+    text = _USERINFO.sub(f"://{STRUCK}@", _struck(text, secrets))
+    text = _BEARER.sub(rf"\1{STRUCK}", _AUTHORIZATION.sub(rf"\1{STRUCK}", text))
+    return _SECRET_PARAMETER.sub(_without_value, text)
+
+
+def _struck(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted((s for s in secrets if s), key=len, reverse=True):
         text = text.replace(secret, STRUCK)
-    return _SECRET_PARAMETER.sub(rf"\1\2{STRUCK}", _USERINFO.sub(f"://{STRUCK}@", text))
+    return text
+
+
+def _without_value(found: re.Match[str]) -> str:
+    mark = found[2][0]
+    return f"{found[1]}{mark}{STRUCK}{mark}" if mark in "\"'" else f"{found[1]}{STRUCK}"
 
 
 def without_secrets(alert: Alert, secrets: Iterable[str]) -> Alert:
-    """The same alert with its texts scrubbed. Its identity stays."""
+    """The same alert with its texts and its link scrubbed. Its identity stays, and so does where the link leads."""
     secrets = tuple(secrets)
     items = tuple(replace(item, line=scrubbed(item.line, secrets)) for item in alert.items)
     subject, text = (scrubbed(part, secrets) for part in (alert.subject, alert.text))
-    return replace(alert, subject=subject, text=text, items=items)
+    link = alert.link and _struck(_USERINFO.sub("://", alert.link), secrets)
+    return replace(alert, subject=subject, text=text, items=items, link=link)
 
 
 def title(message: Message) -> str:

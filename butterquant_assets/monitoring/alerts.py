@@ -1,7 +1,8 @@
 """Alerts: what deserves to be told, made from plain facts. Pure.
 
-What belongs here: an alert, and how failed runs, a freshness snapshot, drift facts and registry events become alerts.
-What does not: whether it was told before (`alert_state`), how it reads (`alert_text`), sending it (`channels`).
+What belongs here: an alert, and how a freshness snapshot, drift facts and registry events become alerts. What does not:
+failed runs (`run_failures`), data that stop coming (`behind`), whether it was told before (`alert_state`), how it reads
+(`alert_text`), sending it (`channels`).
 
 Two natures. An *event* happened once (a run failed, a model was promoted) and is told once. A *condition* lasts (an
 asset is stale, partitions are quarantined, features have drifted): it is told when it begins, again while it lasts,
@@ -24,7 +25,7 @@ from butterquant_assets.foundation.registry_events import ModelEvent
 SHORT = 12  # digits of a version or a run that are shown
 REASONS = 3
 BLIND_PATIENCE = timedelta(minutes=5)  # a file that is being replaced, a database that restarts
-FACT_ALARM, FACT_REASONS, FACT_MONTH = "alarm", "reasons", "month"
+FACT_ALARM, FACT_REASONS, FACT_MONTH, FACT_JUDGED = "alarm", "reasons", "month", "judged"
 SUMMARY = "monitoring/drift_report"  # repeats what the tables say that it sums up
 TOLD_ACTIONS = ("promoted", "refused", "rolled_back")
 
@@ -35,10 +36,21 @@ class Kind(StrEnum):
     RUN_FAILED = "failed run"
     QUARANTINED = "quarantined"
     STALE = "stale"
+    BEHIND = "behind"
     DRIFT = "drift"
     MODEL = "model"
     BLIND = "not watched"
     CHANNEL = "alert channel"
+
+
+class Phase(StrEnum):
+    """Why a message is sent."""
+
+    EVENT = "event"
+    NEW = "new"
+    MORE = "more"
+    AGAIN = "still"
+    RESOLVED = "resolved"
 
 
 class Level(StrEnum):
@@ -82,6 +94,8 @@ class Alert:
         when at least one of them was concerned without a break since.
     patience
         how long it must have lasted before it is told
+    phase
+        of an event: whether it begins, repeats or ends a story that has a memory of its own
     """
 
     kind: Kind
@@ -94,26 +108,7 @@ class Alert:
     items: tuple[Item, ...] = ()
     witnesses: tuple[str, ...] = ()
     patience: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True)
-class FailedRun:
-    """A run that failed.
-
-    Parameters
-    ----------
-    run_id, job
-        of Dagster
-    cause
-        what it was to cure; runs with the same cause fail alike. Empty where it has none.
-    message
-        the innermost error
-    """
-
-    run_id: str
-    job: str
-    cause: str
-    message: str
+    phase: Phase = Phase.EVENT
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -133,22 +128,6 @@ def asset_link(ui_url: str | None, asset: str, key: Key = None) -> str | None:
 
 
 # -- from facts to alerts
-
-
-def run_alerts(failed: Iterable[FailedRun], ui_url: str | None) -> list[Alert]:
-    """One event per failed run; runs with the same cause share a fingerprint."""
-    return [
-        Alert(
-            Kind.RUN_FAILED,
-            f"{run.job} {run.run_id[:8]}",
-            run.message or "it ended without an error message; its log says more",
-            run_link(ui_url, run.run_id),
-            Level.ERROR,
-            fingerprint_of(Kind.RUN_FAILED, run.cause or run.run_id),
-            lasting=False,
-        )
-        for run in failed
-    ]
 
 
 def quarantine_alerts(freshness: Freshness, ui_url: str | None) -> list[Alert]:
@@ -234,9 +213,10 @@ def stale_alerts(
 
 
 def drift_alerts(freshness: Freshness, ui_url: str | None) -> list[Alert]:
-    """One condition per monitoring table whose newest partition says that it alarms.
+    """One condition per monitoring table whose newest partition with a verdict says that it alarms.
 
-    Any table may: the facts of its newest published footer hold ``alarm`` (true or false) and ``reasons``.
+    Any table may: the facts of a published footer hold ``alarm`` (true or false) and ``reasons``, and ``judged`` where
+    there may be no verdict yet. A new month without one does not end the alarm of the month before.
     """
     alerts = []
     for name in freshness.nodes:
@@ -333,7 +313,7 @@ def _in_service(event: ModelEvent) -> str:
 def _newest_facts(freshness: Freshness, name: str) -> tuple[Key, Mapping[str, Any]]:
     for key in reversed(freshness.nodes[name].partitions()):
         footer = freshness.snapshot.entry(name, key).footer
-        if footer is not None:
+        if footer is not None and footer.facts.get(FACT_JUDGED) is not False:
             return key, footer.facts
     return None, {}
 

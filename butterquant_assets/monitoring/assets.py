@@ -26,9 +26,14 @@ from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work
 FEATURE_DRIFT, PREDICTION_DRIFT, REGIME = (
     contract.table for contract in (schemas.FEATURE_DRIFT, schemas.PREDICTION_DRIFT, schemas.REGIME)
 )
+DECAY = {
+    schemas.CALIBRATION_DECAY.table: drift_plots.calibration_over_time,
+    schemas.DECISION_DECAY.table: drift_plots.decisions_over_time,
+}
 PAGE = "reports/monitoring/feature_drift.html"
 SERVING = [Window(MODEL), Window(IN_SERVICE), Window(TRAINING)]
-DECIDED = [Window(DECISIONS), Window(OUTCOMES), Window(SCAN), Window(VIX)]
+UNDER_WAY = -1
+"""A month under way is judged together with sessions of the month before, see `drift_table.current_sessions`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +69,14 @@ def _facts(work: Work, asset: str) -> Mapping[str, Any]:
 
 
 def _newest(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Alarm and reasons of the newest month in plain words."""
+    """Alarm and reasons of the newest month with a verdict in plain words."""
     return report.newest(next(iter(frames.values())))
 
 
 @lake_asset(
     schemas.FEATURE_DRIFT,
-    reads=[Window(SCAN), *SERVING],
-    code=[drift_table, live, _newest, _InService],
+    reads=[Window(SCAN, UNDER_WAY, 0), *SERVING],
+    code=[drift_table, live, report, _newest, _InService],
     config=lambda settings: settings.monitoring.drift,
     axis="scan",
     batch=240,
@@ -87,8 +92,8 @@ def feature_drift(work: Work) -> pd.DataFrame:
 
 @lake_asset(
     schemas.PREDICTION_DRIFT,
-    reads=[Window(DECISIONS), Window(SCAN), *SERVING],
-    code=[drift_table, live, _newest, _InService],
+    reads=[Window(DECISIONS, UNDER_WAY, 0), Window(SCAN, UNDER_WAY, 0), *SERVING],
+    code=[drift_table, live, report, _newest, _InService],
     config=lambda settings: settings.monitoring.drift,
     axis="scan",
     batch=240,
@@ -109,7 +114,7 @@ def prediction_drift(work: Work) -> pd.DataFrame:
 @lake_asset(
     schemas.REGIME,
     reads=[Window(VIX), Window(BARS), Window(TRAINING)],
-    code=[regime, _newest],
+    code=[regime, report, _newest],
     config=lambda settings: settings.monitoring.drift,
     axis=None,
     summarise=_newest,
@@ -126,59 +131,61 @@ def market_regime(work: Work) -> Result:
 
 @lake_asset(
     schemas.CALIBRATION_DECAY,
-    reads=[*DECIDED, *SERVING],
-    code=[decay, live, _newest, _InService],
+    reads=[Window(DECISIONS), Window(OUTCOMES), Window(SCAN), *SERVING],
+    code=[decay, live, report, _newest, _InService],
     config=lambda settings: (settings.monitoring.drift, settings.monitoring.seed),
-    axis=None,
+    axis="scan",
+    batch=240,
     summarise=_newest,
 )
-def calibration_decay(work: Work) -> Result:
+def calibration_decay(work: Work) -> pd.DataFrame:
     """Log-loss and calibration of live predictions with known outcomes against what the walk-forward promised."""
     rules, seed = work.config
     model = _InService.of(work)
     learnt = model.learnt(work)
-    as_of = work.read(VIX, ["session"])["session"].max()
     label = str(model.training["label"])
-    known = live.known_outcomes(work.read(DECISIONS), work.read(OUTCOMES), work.read(SCAN), as_of, label)
-    table = decay.calibration_by_month(
-        model.promised(learnt), known, rules, seed=seed, learnt_until=learnt["session"].max()
+    known = live.known_outcomes(work.read(DECISIONS), work.read(OUTCOMES), work.read(SCAN), label)
+    return decay.calibration_by_month(
+        model.promised(learnt), known, work.keys, rules, seed=seed, learnt_until=learnt["session"].max()
     )
-    drawn = {"calibration over time": drift_plots.calibration_over_time(table)} if len(table) else {}
-    return Result({"calibration_decay": table}, plots=drawn)
+
+
+def _trailing_reads(settings: Any) -> list[Window]:
+    first = 1 - settings.monitoring.decay.trailing_months
+    return [Window(DECISIONS, first, 0), Window(OUTCOMES, first, 0), *SERVING]
 
 
 @lake_asset(
     schemas.DECISION_DECAY,
-    reads=[Window(DECISIONS), Window(OUTCOMES), Window(VIX), *SERVING],
-    code=[decay, live, _newest, _InService],
+    reads=_trailing_reads,
+    code=[decay, live, report, _newest, _InService],
     config=lambda settings: settings.monitoring.decay,
-    axis=None,
+    axis="scan",
+    batch=240,
     summarise=_newest,
 )
-def decision_decay(work: Work) -> Result:
+def decision_decay(work: Work) -> pd.DataFrame:
     """Realised ROI of the decisions against what they expected."""
     learnt = _InService.of(work).learnt(work)
-    as_of = work.read(VIX, ["session"])["session"].max()
-    decided = work.read(DECISIONS)
-    months = sorted(decided["session"].dt.strftime("%Y-%m").unique())
-    joined = live.judged_decisions(decided, work.read(OUTCOMES), as_of)
-    table = decay.decisions_by_month(joined, months, work.config, learnt["session"].max())
-    drawn = {"decisions over time": drift_plots.decisions_over_time(table)} if len(table) else {}
-    return Result({"decision_decay": table}, plots=drawn)
+    joined = live.judged_decisions(work.read(DECISIONS), work.read(OUTCOMES))
+    return decay.decisions_by_month(joined, work.keys, work.config, learnt["session"].max())
 
 
 @lake_asset(
     schemas.DRIFT_REPORT,
-    reads=[Window(FEATURE_DRIFT), Window(PREDICTION_DRIFT), Window(REGIME), Window(SCAN), *SERVING],
-    code=[report, live, evidently_report, _newest, _InService],
-    config=lambda settings: (settings.monitoring.html, settings.monitoring.seed),
+    reads=[*(Window(name) for name in (FEATURE_DRIFT, PREDICTION_DRIFT, REGIME, *DECAY)), Window(SCAN), *SERVING],
+    code=[report, live, drift_table, evidently_report, _newest, _InService],
+    config=lambda settings: (settings.monitoring.html, settings.monitoring.seed, settings.monitoring.drift.sessions),
     axis=None,
     kinds=frozenset({"parquet", "html"}),
     summarise=_newest,
 )
 def drift_report(work: Work) -> Result:
-    """Drift and regime over time in one table, with plots, and Evidently's page of the newest month to look at."""
-    html, seed = work.config
+    """Drift and regime over time in one table, with plots, also of decay, and Evidently's page of the newest month.
+
+    The plots over time are drawn here: the tables are made month by month, and a run seldom makes all of them.
+    """
+    html, seed, sessions = work.config
     features, predictions, market = (work.read(name) for name in (FEATURE_DRIFT, PREDICTION_DRIFT, REGIME))
     table = report.summarise(features, predictions, market[market["month"].isin(features["month"].unique())])
     titles = {"feature drift": features, "prediction drift": predictions}
@@ -187,16 +194,19 @@ def drift_report(work: Work) -> Result:
         for name, part in titles.items()
         if len(part)
     }
+    for name, draw in DECAY.items():
+        if len(part := work.read(name)):
+            drawn[f"{name.rpartition('/')[2].replace('_', ' ')} over time"] = draw(part)
     if not html or features.empty:
         return Result({"drift_report": table}, plots=drawn)
     newest = features["month"].max()
-    scan = work.read(SCAN)
+    current = drift_table.current_sessions(work.read(SCAN), f"{newest:%Y-%m}", sessions)
     page = evidently_report.drift_html(
         _InService.of(work).learnt(work),
-        live.scanned_features(scan[scan["session"] >= newest].reset_index(drop=True)),
+        live.scanned_features(current.reset_index(drop=True)),
         FEATURES,
         month=f"{newest:%Y-%m}",
-        verdict=_sentence(features),
+        verdict=_sentence(features[features["month"] == newest]),
         seed=seed,
     )
     path = work.house.settings.home / PAGE

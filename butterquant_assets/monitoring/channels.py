@@ -24,8 +24,8 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, Protocol
 
-from butterquant_assets.monitoring.alert_config import EMAIL, SLACK, TELEGRAM, AlertConfig
-from butterquant_assets.monitoring.alert_state import AlertState, Message, delivered, failed
+from butterquant_assets.monitoring.alert_config import SLACK, TELEGRAM, AlertConfig
+from butterquant_assets.monitoring.alert_state import AlertState, Message, Trouble, delivered, failed
 from butterquant_assets.monitoring.alert_text import email_parts, slack_payload, telegram_payload
 
 log = logging.getLogger(__name__)
@@ -111,12 +111,14 @@ class TelegramBot:
 
 
 class Mail:
-    """E-mail by SMTP; STARTTLS unless configured otherwise."""
+    """E-mail by SMTP to one of the receivers; STARTTLS unless configured otherwise.
 
-    name = EMAIL
+    Each receiver is a channel of its own: a server that takes a mail for one and refuses it for another would else
+    leave the choice between losing the second and telling the first twice.
+    """
 
-    def __init__(self, config: AlertConfig) -> None:
-        self._config = config
+    def __init__(self, config: AlertConfig, name: str, receiver: str) -> None:
+        self._config, self.name, self._receiver = config, name, receiver
 
     def send(self, message: Message, timeout_seconds: float) -> Outcome:
         """Try once."""
@@ -124,7 +126,7 @@ class Mail:
             smtp = self._connected(timeout_seconds)
             try:
                 self._logged_in(smtp)
-                refused = smtp.send_message(self._mail(message))
+                smtp.send_message(self._mail(message), to_addrs=[self._receiver])
             finally:
                 # The mail is accepted or not by now; how the good-bye goes changes nothing about it.
                 with contextlib.suppress(OSError):
@@ -135,8 +137,6 @@ class Mail:
         except (OSError, ValueError) as error:
             temporary = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code < 500
             return Outcome(_what(error), soon=temporary or isinstance(error, ConnectionError))
-        if refused:
-            log.warning("alert channel %s: %d of the receivers were refused", EMAIL, len(refused))
         return DELIVERED
 
     def _connected(self, timeout_seconds: float) -> smtplib.SMTP:
@@ -184,9 +184,9 @@ def open_channels(config: AlertConfig, now: Callable[[], datetime] = utc_now) ->
     known: dict[str, Callable[[], Channel]] = {
         SLACK: lambda: SlackWebhook(config, now),
         TELEGRAM: lambda: TelegramBot(config, now),
-        EMAIL: lambda: Mail(config),
     }
-    return tuple(known[name]() for name in config.channels)
+    mails = config.mailboxes
+    return tuple(Mail(config, name, mails[name]) if name in mails else known[name]() for name in config.channels)
 
 
 class Courier:
@@ -215,19 +215,29 @@ class Courier:
         self._timeout_seconds = timeout_seconds
         self._now, self._sleep, self._elapsed = now, sleep, elapsed
 
-    def deliver(self, state: AlertState) -> AlertState:
+    def deliver(self, state: AlertState, seconds: float = BUDGET_SECONDS) -> AlertState:
         """Try every channel that is not paused, each within its share of time; what it cannot deliver stays.
 
         Messages of one channel keep their order. A message the other side does not take does not hold up the others.
+
+        Parameters
+        ----------
+        state
+            with an outbox
+        seconds
+            time there is, at most 24 s of which are used. With none left nothing is sent.
         """
         for channel in self.channels:
-            trouble = state.troubles.get(channel.name)
-            if trouble is None or self._now() >= trouble.paused_until:
-                state = self._emptied(state, channel)
+            if seconds > 0 and not self._paused(state.troubles.get(channel.name)):
+                state = self._emptied(state, channel, min(seconds, BUDGET_SECONDS) / len(self.channels))
         return state
 
-    def _emptied(self, state: AlertState, channel: Channel) -> AlertState:
-        end = self._elapsed() + BUDGET_SECONDS / len(self.channels)
+    def _paused(self, trouble: Trouble | None) -> bool:
+        # Nobody is left alone for longer than that: a pause that ends later was set by a clock that was ahead.
+        return trouble is not None and self._now() < trouble.paused_until <= self._now() + LONGEST_ASKED_PAUSE
+
+    def _emptied(self, state: AlertState, channel: Channel, seconds: float) -> AlertState:
+        end = self._elapsed() + seconds
         for waiting in state.outbox:
             if channel.name not in waiting.channels:
                 continue
@@ -344,6 +354,8 @@ def _inner(error: Exception) -> BaseException:
 def _what(error: Exception) -> str:
     """A failure in words that hold nothing of an address or a login."""
     inner = _inner(error)
+    if isinstance(inner, smtplib.SMTPRecipientsRefused):
+        return f"{type(inner).__name__} {min((code for code, _ in inner.recipients.values()), default='')}".rstrip()
     if isinstance(inner, smtplib.SMTPResponseException):
         return f"{type(inner).__name__} {inner.smtp_code}"
     if isinstance(inner, TimeoutError):

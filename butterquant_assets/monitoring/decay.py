@@ -96,7 +96,13 @@ class DecayRules:
 
 
 def calibration_by_month(
-    promised: pd.DataFrame, live: pd.DataFrame, rules: DriftRules, *, seed: int, learnt_until: pd.Timestamp
+    promised: pd.DataFrame,
+    live: pd.DataFrame,
+    months: Sequence[str],
+    rules: DriftRules,
+    *,
+    seed: int,
+    learnt_until: pd.Timestamp,
 ) -> pd.DataFrame:
     """Log-loss and calibration error of each month's live predictions beside what the walk-forward promised.
 
@@ -106,6 +112,8 @@ def calibration_by_month(
         session, stratum, p0 .. p3, label (0 .. 3): walk-forward predictions, each by a model that had not seen the row
     live
         the same columns of live predictions whose outcome is known
+    months
+        ``YYYY-MM``, those of `live` to judge
     rules
         when there is an alarm
     seed
@@ -116,13 +124,15 @@ def calibration_by_month(
     Returns
     -------
     DataFrame
-        columns of `CALIBRATION_TYPES`, ascending by month of entry. ``excess`` is log-loss less what was promised at
-        the month's strata, and ``low`` .. ``high`` its interval, by luck of a whole month. There is an alarm when that
-        interval lies above 0, or confidence and hits differ by more than luck.
+        columns of `CALIBRATION_TYPES`, ascending by month of entry; a month without a known outcome has no row.
+        ``excess`` is log-loss less what was promised at the month's strata, and ``low`` .. ``high`` its interval, by
+        luck of a whole month. There is an alarm when that interval lies above 0, or confidence and hits differ by more
+        than luck.
     """
     parts = []
-    for month, inside in live.groupby(live["session"].dt.strftime("%Y-%m"), sort=True):
-        start = pd.Timestamp(str(month))
+    entered = live["session"].dt.strftime("%Y-%m")
+    for month in sorted(set(months) & set(entered)):
+        inside, start = live[entered == month], pd.Timestamp(month)
         row = _calibration(promised[promised["session"] < start], inside, rules, seed)
         parts.append({"month": start, "learnt": bool(learnt_until >= start)} | row)
     return _typed(parts, CALIBRATION_TYPES)

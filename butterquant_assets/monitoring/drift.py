@@ -29,6 +29,7 @@ Codes = npt.NDArray[np.int64]
 Days = npt.NDArray[np.datetime64]
 
 MONTH_DAYS = 31
+MONTH_SESSIONS = 23
 PRIOR_PAIRS = 3.0  # the fewer pairs of sessions there are, the more alike sessions of one month are taken to be
 PRIOR_SESSIONS = 3.0  # a stratum of few sessions leans on the others' variance
 
@@ -43,14 +44,18 @@ class DriftRules:
         with which a month without drift raises no alarm, all columns of a table together
     minimum_months
         fewer calendar months in the reference give no verdict
+    sessions
+        of a month that has fewer, as one under way has, the sessions before it are judged with it, so that there are
+        so many
     minimum_sessions
-        fewer sessions in the month give no verdict
+        fewer sessions to judge give no verdict
     near_days
         pairs of reference sessions at most so many calendar days apart tell how alike sessions of one month are
     """
 
     confidence: float = 0.99
     minimum_months: int = 12
+    sessions: int = 15
     minimum_sessions: int = 5
     near_days: int = 21
 
@@ -62,6 +67,8 @@ class DriftRules:
                 f"minimum_months {self.minimum_months} must be 3 or more, minimum_sessions {self.minimum_sessions} 1 "
                 f"or more, near_days {self.near_days} within 1 .. 28, so that near sessions lie in neighbouring months"
             )
+        if not 1 <= self.sessions <= MONTH_SESSIONS:
+            raise ConfigError(f"drift sessions is {self.sessions}; expected 1 .. {MONTH_SESSIONS}")
 
 
 @dataclass(frozen=True)

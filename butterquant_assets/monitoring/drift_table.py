@@ -4,7 +4,8 @@ Every value becomes its normal score in the reference, and every session two fig
 (``shift``, the mean score, in standard deviations of the reference) and how far they spread about that (``spread``,
 the log of the standard deviation of the scores). Tickers weigh as they do in the reference, so that scanning another
 universe is no drift. `drift` says which of these stray too far. A month is compared with reference rows *before* it
-only: rows of the month itself would hide its drift, and later ones nobody had.
+only: rows of the month itself would hide its drift, and later ones nobody had. A month under way is judged together
+with the last sessions before it: three sessions say little, and waiting for more hides a drift for a week.
 """
 
 from __future__ import annotations
@@ -105,6 +106,30 @@ class SessionScores:
         return scores
 
 
+def current_sessions(rows: pd.DataFrame, month: str, at_least: int) -> pd.DataFrame:
+    """Rows of a month, and of as many sessions of the month before as are wanting to `at_least`.
+
+    None where the month has none. What lies further back is not looked at, whatever `rows` hold.
+
+    Parameters
+    ----------
+    rows
+        with a column session
+    month
+        ``YYYY-MM``
+    at_least
+        sessions to judge, as far as there are so many
+    """
+    start, one_month = pd.Timestamp(month), pd.DateOffset(months=1)
+    until = rows[rows["session"].between(start - one_month, start + one_month, inclusive="left")]
+    days = np.unique(until["session"].to_numpy())
+    own = int((days >= start.to_datetime64()).sum())
+    if not own:
+        return rows.iloc[:0]
+    kept: pd.DataFrame = until[until["session"] >= days[-max(own, at_least) :][0]]
+    return kept
+
+
 def drift_by_month(
     reference: pd.DataFrame,
     rows: pd.DataFrame,
@@ -135,8 +160,8 @@ def drift_by_month(
     -------
     DataFrame
         columns of `DRIFT_TYPES`, one row a month and column, ascending by both. ``learnt``: the model has learnt from
-        rows of that month or later ones. Not ``judged``: too few sessions or too few
-        reference months before it; ``reason`` then says which, and there is no alarm.
+        sessions that are judged or later ones. Not ``judged``: too few sessions or too few reference months before
+        them; ``reason`` then says which, and there is no alarm.
 
     Raises
     ------
@@ -148,11 +173,12 @@ def drift_by_month(
     parts = []
     latest = reference["session"].max() if learnt_until is None else learnt_until
     for month in months:
-        start = pd.Timestamp(month)
-        inside = rows[(rows["session"] >= start) & (rows["session"] < start + pd.DateOffset(months=1))]
+        inside = current_sessions(rows, month, rules.sessions)
         if len(inside):
-            found = _month(reference[reference["session"] < start], inside, columns, rules)
-            parts.append(found.assign(month=start, learnt=bool(latest >= start)))
+            first = inside["session"].min()
+            before = reference[reference["session"] < first.to_period("M").start_time]
+            found = _month(before, inside, columns, rules)
+            parts.append(found.assign(month=pd.Timestamp(month), learnt=bool(latest >= first)))
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in DRIFT_TYPES.items()})
     table = pd.concat(parts, ignore_index=True)[list(DRIFT_TYPES)].astype(DRIFT_TYPES)

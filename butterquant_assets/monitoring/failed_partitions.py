@@ -128,14 +128,14 @@ def exhausted(freshness: Freshness, runs: Sequence[PastRun], max_attempts: int) 
     max_attempts
         failed runs in a row after which no further one is started
     """
-    found: dict[Partition, list[PastRun]] = {}
-    for name, node in freshness.nodes.items():
-        for key in node.partitions():
-            if freshness.judge(name, key).state is State.STALE:
-                failures = _failures(name, key, runs)
-                if len(failures) >= max_attempts:
-                    found[name, key] = failures
-    return found
+    tried = {at: _failures(*at, runs) for at in stale_partitions(freshness)}
+    return {at: failures for at, failures in tried.items() if len(failures) >= max_attempts}
+
+
+def stale_partitions(freshness: Freshness) -> list[Partition]:
+    """Partitions that a run is to make."""
+    wanted = ((name, key) for name, node in freshness.nodes.items() for key in node.partitions())
+    return [at for at in wanted if freshness.judge(*at).state is State.STALE]
 
 
 def inventory(

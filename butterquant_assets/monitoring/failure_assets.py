@@ -6,7 +6,7 @@ no declared asset of the lake, nothing makes it stale, and a schedule materialis
 Dagster reads the annotations of these functions, so they must not be postponed to strings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,7 +17,15 @@ from butterquant_assets.foundation.errors import SchemaError
 from butterquant_assets.foundation.freshness import Key
 from butterquant_assets.monitoring.alert_text import scrubbed
 from butterquant_assets.monitoring.alerts import quarantined
-from butterquant_assets.monitoring.failed_partitions import CONTRACT, NAME, PastRun, Rejection, inventory
+from butterquant_assets.monitoring.failed_partitions import (
+    CONTRACT,
+    NAME,
+    Partition,
+    PastRun,
+    Rejection,
+    inventory,
+    stale_partitions,
+)
 from butterquant_assets.orchestration.assets import IO_MANAGER_KEY, OWNERS, asset_key
 from butterquant_assets.orchestration.house import House, joint_freshness
 from butterquant_assets.orchestration.metadata import table_schema
@@ -26,7 +34,9 @@ from butterquant_assets.orchestration.rebuild import QUARANTINED
 LISTED = 20
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 PARTITION = "dagster/partition"
-RUNS = 200
+PAGE = 200
+MOST_RUNS = 20_000
+"""Runs that are looked through; two hourly jobs leave half as many before the oldest are pruned."""
 REJECTIONS = 50
 
 
@@ -84,7 +94,7 @@ def take_inventory(
     steps = {made.compute.__name__: made.names for house in houses for made in house.declarations}
     bad = {(name, key): held for name in freshness.nodes for key, held in quarantined(freshness, name).items()}
     refused = {at: rejections(instance, *at, held.footer.content if held.footer else None) for at, held in bad.items()}
-    frame = inventory(freshness, past_runs(instance, steps), refused, max_attempts)
+    frame = inventory(freshness, past_runs(instance, steps, stale_partitions(freshness)), refused, max_attempts)
     frame = frame.assign(reason=[scrubbed(text, secrets) for text in frame["reason"]]).astype({"reason": "str"})
     (verdict,) = CONTRACT.validate_all([frame])
     if not verdict.passed:
@@ -124,41 +134,72 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> tuple[str, tuple[st
     return message, tuple(steps)
 
 
-def past_runs(instance: dg.DagsterInstance, assets_of_step: Mapping[str, Sequence[str]]) -> list[PastRun]:
-    """The last 200 runs that succeeded or failed, newest first.
+def planned_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[str]:
+    """The steps a run was to execute."""
+    plan = run.execution_plan_snapshot_id and instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return frozenset(plan.step_keys_to_execute) if plan else frozenset()
+
+
+def past_runs(
+    instance: dg.DagsterInstance, assets_of_step: Mapping[str, Sequence[str]], wanted: Collection[Partition]
+) -> list[PastRun]:
+    """Runs that succeeded or failed, newest first, back to the last success of everything wanted.
 
     Parameters
     ----------
     instance
         of Dagster
     assets_of_step
-        assets by the name of the step that makes them
+        assets by the name of the step that makes them; runs without such a step are left out
+    wanted
+        partitions whose history is asked for
     """
     statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=RUNS)
-    found = []
-    for record in sorted(records, key=lambda record: record.update_timestamp, reverse=True):
-        run = record.dagster_run
-        success = run.status is dg.DagsterRunStatus.SUCCESS
-        message, steps = ("", ()) if success else failure_of(instance, run.run_id)
-        ended = (
-            datetime.fromtimestamp(record.end_time, UTC)
-            if record.end_time is not None
-            else record.update_timestamp.astimezone(UTC)
-        )
-        selected = run.asset_selection
-        found.append(
-            PastRun(
-                run.run_id,
-                ended,
-                success,
-                None if selected is None else frozenset(key.to_user_string() for key in selected),
-                _months(run.tags),
-                frozenset(name for step in steps for name in assets_of_step.get(step, ())),
-                message,
-            )
-        )
-    return found
+    found: list[PastRun] = []
+    open_, plans, last = set(wanted), dict[str | None, frozenset[str]](), None
+    for _ in range(0, MOST_RUNS, PAGE):
+        records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=PAGE, cursor=last) if open_ else []
+        if not records:
+            break
+        last = records[-1].dagster_run.run_id
+        for record in records:
+            run = record.dagster_run
+            # Hourly runs of one job have one plan; it says what a run was about where nothing was selected.
+            plan = run.execution_plan_snapshot_id
+            if plan not in plans:
+                plans[plan] = planned_steps(instance, run)
+            made = frozenset(name for step in plans[plan] for name in assets_of_step.get(step, ()))
+            if made:
+                found.append(_past_run(instance, record, made, assets_of_step))
+        successes = [run for run in found if run.success]
+        open_ = {at for at in open_ if not any(run.covers(*at) for run in successes)}
+    return sorted(found, key=lambda run: run.at, reverse=True)
+
+
+def _past_run(
+    instance: dg.DagsterInstance,
+    record: dg.RunRecord,
+    made: frozenset[str],
+    assets_of_step: Mapping[str, Sequence[str]],
+) -> PastRun:
+    run = record.dagster_run
+    success = run.status is dg.DagsterRunStatus.SUCCESS
+    message, steps = ("", ()) if success else failure_of(instance, run.run_id)
+    ended = (
+        datetime.fromtimestamp(record.end_time, UTC)
+        if record.end_time is not None
+        else record.update_timestamp.astimezone(UTC)
+    )
+    selected = {key.to_user_string() for key in run.asset_selection or ()}
+    return PastRun(
+        run.run_id,
+        ended,
+        success,
+        made & selected if selected else made,
+        _months(run.tags),
+        frozenset(name for step in steps for name in assets_of_step.get(step, ())),
+        message,
+    )
 
 
 def rejections(instance: dg.DagsterInstance, name: str, key: Key, published: str | None) -> list[Rejection]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.butterfly.decisions import AI, CHAMPION
+from butterquant_assets.butterfly.evaluation import expected_roi
 from butterquant_assets.butterfly.features import FEATURES, build_features
 from butterquant_assets.butterfly.performance import with_outcomes
 from butterquant_assets.foundation.errors import DataError
@@ -83,21 +84,21 @@ def live_predictions(decisions: pd.DataFrame, scan: pd.DataFrame) -> pd.DataFram
 def with_expected_roi(predictions: pd.DataFrame, class_values: npt.ArrayLike) -> pd.DataFrame:
     """The same rows with ``expected_roi``, at one set of class values for all, so that only the predictions differ."""
     p = predictions[list(PROBABILITIES)].to_numpy(dtype=np.float64)
-    return predictions.assign(expected_roi=p @ np.asarray(class_values, dtype=np.float64))
+    return predictions.assign(expected_roi=expected_roi(p, class_values))
 
 
-def known_outcomes(
-    decisions: pd.DataFrame, outcomes: pd.DataFrame, scan: pd.DataFrame, as_of: pd.Timestamp, label: str
-) -> pd.DataFrame:
-    """Live predictions whose outcome was known on a day: session, ticker, stratum, p0 .. p3, label."""
-    results = outcomes.loc[
-        (outcomes["missing_reason"] == "") & (outcomes["evaluation_session"] <= as_of), [*KEYS, label]
-    ].rename(columns={label: "label"})
+def known_outcomes(decisions: pd.DataFrame, outcomes: pd.DataFrame, scan: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Live predictions whose outcome is known: session, ticker, stratum, p0 .. p3, label."""
+    results = outcomes.loc[outcomes["missing_reason"] == "", [*KEYS, label]].rename(columns={label: "label"})
     live = live_predictions(decisions, scan).dropna(subset=list(PROBABILITIES))
     return live.merge(results, on=KEYS, validate="one_to_one")
 
 
-def judged_decisions(decisions: pd.DataFrame, outcomes: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Decisions of the model in service with what came of them, see `butterfly.performance.with_outcomes`."""
+def judged_decisions(decisions: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Decisions of the model in service with what came of them, see `butterfly.performance.with_outcomes`.
+
+    No day is given: an outcome that the bars do not reach yet says so itself, and a month's verdict must not depend on
+    which other months are made with it.
+    """
     own = decisions[(decisions["route"] == CHAMPION) & decisions["expected_roi"].notna()]
-    return with_outcomes(own, outcomes, as_of=as_of)
+    return with_outcomes(own, outcomes)

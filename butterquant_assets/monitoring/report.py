@@ -35,10 +35,15 @@ def summarise(feature_drift: pd.DataFrame, prediction_drift: pd.DataFrame, regim
 
 
 def newest(table: pd.DataFrame) -> dict[str, Any]:
-    """Alarm and reasons of the newest month of any monitoring table, as plain values for the asset's facts."""
+    """Alarm and reasons of the newest month with a verdict, as plain values for the asset's facts.
+
+    Of any monitoring table. A month that has no verdict yet does not hide the one before it; where none has one, the
+    newest says why.
+    """
     if table.empty:
         return {"month": "", "alarm": False, "judged": False, "reasons": []}
-    rows = table[table["month"] == table["month"].max()]
+    judged = table[table["judged"]]
+    rows = table[table["month"] == (judged if len(judged) else table)["month"].max()]
     word, label = ("reasons" if "reasons" in rows else "reason"), _label(rows)
     told = rows[rows[word] != ""]
     return {

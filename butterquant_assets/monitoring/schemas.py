@@ -45,12 +45,12 @@ _MEANINGS = {
     "threshold": "what it must exceed for an alarm, all columns of the month together",
     "missing_share": "share of rows without a value",
     "missing_limit": "more than this is an alarm: the emptiest month of the reference and a margin",
-    "sessions": "sessions of the month",
-    "rows": "rows of the month",
-    "reference_rows": "rows of the reference before the month",
-    "reference_months": "calendar months of the reference before the month",
+    "sessions": "sessions judged: those of the month, of one under way the last ones before it too",
+    "rows": "rows of these sessions",
+    "reference_rows": "rows of the reference before the month in which the judged sessions begin",
+    "reference_months": "calendar months of the reference before the month in which the judged sessions begin",
     "reference_sessions": "sessions of the reference before the month",
-    "learnt": "the model in service has learnt from rows of this month or later ones",
+    "learnt": "the model in service has learnt from sessions judged here or later ones",
     "judged": "whether there is enough to give a verdict",
     "alarm": "whether it strays by more than luck",
     "reason": "the alarm in words with its figures, or why there is no verdict",
@@ -128,6 +128,6 @@ def _contract(name: str, types: Mapping[str, str], *keys: str, partitioned: bool
 FEATURE_DRIFT = _contract("feature_drift", DRIFT_TYPES, "column", partitioned=True)
 PREDICTION_DRIFT = _contract("prediction_drift", DRIFT_TYPES, "column", partitioned=True)
 REGIME = _contract("regime", REGIME_TYPES, "metric")
-CALIBRATION_DECAY = _contract("calibration_decay", CALIBRATION_TYPES)
-DECISION_DECAY = _contract("decision_decay", DECISION_TYPES, "track")
+CALIBRATION_DECAY = _contract("calibration_decay", CALIBRATION_TYPES, partitioned=True)
+DECISION_DECAY = _contract("decision_decay", DECISION_TYPES, "track", partitioned=True)
 DRIFT_REPORT = _contract("drift_report", REPORT_TYPES, "table")

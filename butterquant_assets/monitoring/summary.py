@@ -90,7 +90,7 @@ def signal_findings(house: House) -> dict[str, Any]:
 
     Empty before signals were scored. ``earned`` holds, for the signals that every gate let pass and those that any
     rejected, how many were executed on paper, their mean result in bps and its 95 % interval over weeks (None where it
-    has none).
+    has none); ``chosen_afterwards`` is the share of the trades learned from that are of coins chosen afterwards.
     """
     scored = [
         house.lake.footer("signals/scored_signals", day) for day in house.lake.partitions("signals/scored_signals")
@@ -103,6 +103,7 @@ def signal_findings(house: House) -> dict[str, Any]:
     if learned is None or not learned.facts.get("rounds"):
         return found
     found |= {name.replace(" ", "_"): learned.facts[name] for name in ("rounds", "newest round", "calibration method")}
+    found["chosen_afterwards"] = float(learned.facts.get("share of coins chosen afterwards", 0.0))
     gates = house.lake.read("signals/gate_report")
     newest = gates[gates["as_of"] == gates["as_of"].max()].set_index("gate")
     figures = ["executed", "mean_pnl_bps", "low_bps", "high_bps"]

@@ -3,6 +3,7 @@
 Dagster reads the annotations of these functions, so they must not be postponed to strings.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def _asset(house: House, declaration: LakeAsset) -> dg.AssetsDefinition:
         backfill_policy=backfill_policy_of(_most_per_run(house)) if declaration.axis else None,
         pool=declaration.pool,
         op_tags=step_tags(declaration.pool, partitioned=bool(declaration.axis)),
-        description=declaration.compute.__doc__,
+        description=inspect.cleandoc(declaration.compute.__doc__ or ""),
     )
     def execute(context: dg.AssetExecutionContext, config: RebuildConfig) -> Iterator[dg.Output[Any]]:
         keys: Sequence[Key] = context.partition_keys if declaration.axis else (None,)
@@ -96,13 +97,16 @@ def _deps(house: House, declaration: LakeAsset) -> list[dg.AssetDep]:
 
 
 def _spec(house: House, declaration: LakeAsset, contract: Contract) -> dg.AssetSpec:
+    location = house.lake.path(contract.table)
+    if declaration.axis is not None:
+        location = f"{location.removesuffix('.parquet')}/"  # a folder with a file for each partition
     return dg.AssetSpec(
         asset_key(contract.table),
         group_name=contract.table.split("/")[0],
         owners=list(OWNERS),
         kinds=set(declaration.kinds),
         description=_description(declaration, contract),
-        metadata=definition_metadata(declaration, contract, house.lake.path(contract.table), house.axes.unit),
+        metadata=definition_metadata(declaration, contract, location, house.axes.unit),
         code_version=next(node.code for node in house.nodes if node.name == contract.table),
         tags={"simulated": "yes"} if house.simulated else None,
     )
@@ -110,7 +114,7 @@ def _spec(house: House, declaration: LakeAsset, contract: Contract) -> dg.AssetS
 
 def _description(declaration: LakeAsset, contract: Contract) -> str:
     own = contract.schema.description
-    return own or (declaration.compute.__doc__ or "").strip()
+    return own or inspect.cleandoc(declaration.compute.__doc__ or "")
 
 
 def _checks(house: House, declaration: LakeAsset, contract: Contract) -> dg.AssetChecksDefinition:

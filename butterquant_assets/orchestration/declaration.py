@@ -217,7 +217,7 @@ class Work:
         if window is None:
             raise KeyError(f"{self.declaration.compute.__name__} does not declare that it reads {asset}")
         keys = sorted({key for own in self.partitions for key in self.freshness.window_keys(window, own)}, key=str)
-        frame = self.house.lake.read(asset, None if keys == [None] else [str(key) for key in keys], columns)
+        frame = self.read_keys(asset, keys, columns)
         if window.by in PART_OF_A_FILE:
             wanted: Iterable[str] = self.keys
             if window.by == "in_force":
@@ -228,3 +228,17 @@ class Work:
         if self.groups is not None and group is not None and group in frame:
             frame = frame[frame[group].isin(self.groups)]
         return frame.reset_index(drop=True)
+
+    def read_keys(self, asset: str, keys: Sequence[Key], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """What given partitions of `asset` hold, ``[None]`` for its one file.
+
+        Raises
+        ------
+        LakeError
+            if one of them is not what it was when this work was planned. What is made is recorded as made of that: once
+            the file is back as it was, nothing would ever show that it was made of something else.
+        """
+        found = ((key, self.freshness.snapshot.entry(asset, key).footer) for key in keys)
+        contents = {key: footer.content for key, footer in found if footer is not None}
+        partitions = None if list(keys) == [None] else [str(key) for key in keys]
+        return self.house.lake.read(asset, partitions, columns, contents=contents)

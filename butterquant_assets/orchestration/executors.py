@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import dagster as dg
 
 from butterquant_assets.foundation.errors import ButterQuantError, ConfigError
+from butterquant_assets.orchestration.pools import TRAINING_POOL, limited
 
 if TYPE_CHECKING:
     from celery import Celery  # type: ignore[import-untyped]
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 ExecutorName = Literal["in_process", "multiprocess", "celery", "k8s"]
 
 DEFINITIONS = "butterquant_assets.definitions"
-DEFAULT_QUEUE, TRAINING = "dagster", "training"
+DEFAULT_QUEUE = "dagster"
 QUEUE_TAG, KUBERNETES_TAG = "dagster-celery/queue", "dagster-k8s/config"
 LEASE_SECONDS = 7200
 """After this time without an acknowledgement Redis hands a step to another worker; longer than the longest step."""
@@ -40,7 +41,7 @@ class StepLostError(ButterQuantError):
 def executor_of(
     name: ExecutorName, broker_url: str | None = None, *, steps_at_once: int = 2, lease_seconds: int = LEASE_SECONDS
 ) -> dg.ExecutorDefinition:
-    """The executor of all jobs.
+    """The executor of all jobs; it sees to the limit of the pool ``training`` before its first step.
 
     Parameters
     ----------
@@ -59,6 +60,12 @@ def executor_of(
     ConfigError
         for an unknown name, a missing broker, or a package of the ``scale-out`` extra that is not installed.
     """
+    return limited(_dagsters(name, broker_url, steps_at_once, lease_seconds))
+
+
+def _dagsters(
+    name: ExecutorName, broker_url: str | None, steps_at_once: int, lease_seconds: int
+) -> dg.ExecutorDefinition:
     if name == "in_process":
         return dg.in_process_executor
     if name == "multiprocess":
@@ -106,9 +113,9 @@ def step_tags(pool: str | None, *, partitioned: bool) -> dict[str, Any]:
     partitioned
         whether the asset is partitioned
     """
-    kind = TRAINING if pool == TRAINING else "partitions" if partitioned else "table"
+    kind = TRAINING_POOL if pool == TRAINING_POOL else "partitions" if partitioned else "table"
     tags: dict[str, Any] = {KUBERNETES_TAG: {"container_config": {"resources": RESOURCES[kind]}}}
-    return tags | ({QUEUE_TAG: TRAINING} if kind == TRAINING else {})
+    return tags | ({QUEUE_TAG: TRAINING_POOL} if kind == TRAINING_POOL else {})
 
 
 def celery_settings(lease_seconds: int = LEASE_SECONDS) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def worker_arguments(queues: Sequence[str], *, concurrency: int = 1, name: str |
         without a queue, or with less than one step at once.
     """
     if not queues:
-        raise ConfigError(f"a worker needs a queue: {DEFAULT_QUEUE}, {TRAINING} or both")
+        raise ConfigError(f"a worker needs a queue: {DEFAULT_QUEUE}, {TRAINING_POOL} or both")
     if concurrency < 1:
         raise ConfigError(f"concurrency {concurrency} lets the worker do nothing: give 1 or more")
     arguments = ["worker", "--loglevel", "INFO", "--queues", ",".join(queues), "--concurrency", str(concurrency)]

@@ -8,6 +8,7 @@ from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -74,9 +75,14 @@ class House:
         self.lake = Lake(settings.lake_location)
         self._open_source = open_source
         self._clock = clock
+        self._looking = Lock()
         self._stamp = package_stamp()
         # Taken once: a process that goes on with the code it has loaded must not sign its results with later code.
         self._nodes = tuple(made for declaration in self.declarations for made in self._made(declaration))
+
+    def now(self) -> datetime:
+        """The time by the house's clock, with its zone."""
+        return self._clock()
 
     def code_has_changed(self) -> bool:
         """Whether a first-party source file was edited after this process loaded it."""
@@ -115,6 +121,12 @@ class House:
 
     def freshness(self) -> Freshness:
         """Decisions against the lake, the source and the ledgers as they are now; the house may grow by it."""
+        # The sensors of a code server share a house, and one of them looks in the background: what a look leaves in the
+        # source and the axes belongs to one look at a time, and the next finds it done.
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> Freshness:
         self._grow()
         nodes = self.nodes
         source = {dataset: self.source.fingerprints(dataset, keys) for dataset, keys in self._source_keys().items()}

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+INSTANCE = "dagster"  # folder of the embedded instance in a home
 PROFILE = Path(__file__).parent / "profiles" / "embedded.yaml"
 
 _CONFIG = "dagster.yaml"
@@ -47,7 +48,7 @@ def prepare_home(home: Path) -> Path:
     importing Dagster, when nothing is to be done.
     """
     home = Path(home).resolve()
-    folder = home / "dagster"
+    folder = home / INSTANCE
     if _is_ready(folder):
         return folder
     home.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,19 @@ def prepare_home(home: Path) -> Path:
         elif not _is_ready(folder):
             _update(folder)
     return folder
+
+
+def dagster_environment(home: Path) -> dict[str, str]:
+    """The environment of a process that works on the embedded instance of a home, which is made ready for it.
+
+    Events are asked for in batches. PostgreSQL, and SQLite in `event_batches`, write each at once; for the plain SQLite
+    of the daemon's runs a batch is only the same single writes a little later. (It is left plain: to keep a run's
+    database open is safe for the one process that fills it, not for those that read, delete and prune beside it.)
+    """
+    from butterquant_assets.orchestration.event_batches import batch_variables
+
+    own = {"DAGSTER_HOME": str(prepare_home(home)), "BUTTERQUANT_HOME": str(home)}
+    return {**os.environ, **batch_variables(), **own}
 
 
 def _is_ready(folder: Path) -> bool:

@@ -21,7 +21,7 @@ REASONS_SHOWN = 5
 
 def table_schema(contract: Contract) -> dg.TableSchema:
     """The contract as Dagster's table schema: types, descriptions with units, constraints."""
-    columns = []
+    columns, types = [], contract.stored_types()
     for name, column in contract.schema.columns.items():
         unit = (column.metadata or {}).get("unit")
         description = " ".join(filter(None, [column.description, f"[{unit}]" if unit else ""]))
@@ -30,7 +30,7 @@ def table_schema(contract: Contract) -> dg.TableSchema:
             unique=contract.keys == (name,),
             other=[str(check.error or check.name or check) for check in column.checks],
         )
-        columns.append(dg.TableColumn(name, str(column.dtype), description=description, constraints=constraints))
+        columns.append(dg.TableColumn(name, types[name], description=description, constraints=constraints))
     return dg.TableSchema(
         columns=columns,
         constraints=dg.TableConstraints(

@@ -99,5 +99,9 @@ class RecordingSource:
         )
 
     def _look(self) -> dict[str, dict[str, str]]:
-        """Fingerprints of everything watched: rows of one dataset may be recorded under another (refused rows)."""
-        return {name: dict(self._source.fingerprints(name, sorted(seen))) for name, seen in self._seen.items()}
+        """Fingerprints of everything watched: rows of one dataset may be recorded under another (refused rows).
+
+        A source that goes on delivering what it was when a decision was made tells them by ``fingerprints_delivered``.
+        """
+        look = getattr(self._source, "fingerprints_delivered", self._source.fingerprints)
+        return {name: dict(look(name, sorted(seen))) for name, seen in self._seen.items()}

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Hours = npt.NDArray[np.datetime64]
 
 FUNDING_HOURS = 8
-BAR_COLUMNS = ("hour", "coin", "high", "low", "close", "volume", "outage", "suspect")
+BAR_COLUMNS = ("hour", "coin", "high", "low", "close", "volume", "outage", "suspect", "suspect_later")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class MarketTables:
     Attributes
     ----------
     bars
-        `BAR_COLUMNS`; hours of an outage and suspect bars count as defective
+        `BAR_COLUMNS`; hours of an outage and suspect bars, known at once or later, count as defective
     mark, index
         hour, coin, close
     taker
@@ -76,7 +76,8 @@ def panel_of(tables: MarketTables, first: pd.Timestamp, last: pd.Timestamp, name
     bars = tables.bars
     coins = tuple(sorted({*bars["coin"].unique().tolist(), *named}))
     prices = {name: hourly_grid(bars, name, hours, coins) for name in ("high", "low", "close", "volume")}
-    doubted = bars[["hour", "coin"]].assign(doubted=(bars["outage"] | bars["suspect"]).astype("float64"))
+    wrong = bars["outage"] | bars["suspect"] | bars["suspect_later"]
+    doubted = bars[["hour", "coin"]].assign(doubted=wrong.astype("float64"))
     return HourlyPanel(
         hours=hours,
         coins=coins,

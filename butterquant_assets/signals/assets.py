@@ -17,8 +17,9 @@ from butterquant_assets.foundation.freshness import Window
 from butterquant_assets.foundation.lake import combine, content_hash
 from butterquant_assets.orchestration.declaration import LakeAsset, Limit, Result, Work, lake_asset
 from butterquant_assets.signals import (
-    alignment,
+    at_close,
     learned_facts,
+    membership,
     paper,
     replay,
     report_schemas,
@@ -28,21 +29,22 @@ from butterquant_assets.signals import (
     tracks,
 )
 from butterquant_assets.signals import book_costs as book_module
-from butterquant_assets.signals import factors as factor_module
 from butterquant_assets.signals.alignment import BAR_COLUMNS, MarketTables
 from butterquant_assets.signals.config import SIMULATED
+from butterquant_assets.signals.refresh import Rules, Tables
 from butterquant_assets.signals.versions import HOUR
 
 BARS, MARKS, INDEXES = "market/crypto_bars", "market/mark_prices", "market/index_prices"
 TAKER, INTEREST, FUNDING = "market/taker_volume", "market/open_interest", "market/funding_rates"
-BOOKS, LEVELS = "market/order_books", "market/order_book_levels"
+BOOKS, LEVELS, UNIVERSE = "market/order_books", "market/order_book_levels", "market/crypto_universe"
 FACTORS, BOOK_COSTS = schemas.FACTORS.table, schemas.BOOK_COSTS.table
 POSITIONS, SCORED, TRADES = schemas.OPEN_POSITIONS.table, schemas.SCORED_SIGNALS.table, schemas.PAPER_TRADES.table
 JUDGING = tuple(f"signals/{name}" for name in rounds.JUDGING)
-LEARNED_FROM = (FACTORS, BARS, FUNDING, BOOK_COSTS)
+LEARNED_FROM = (FACTORS, BARS, FUNDING, BOOK_COSTS, UNIVERSE)
 LOOK_BACK = -37  # days: the 888 hours before the first of a day
 MAX_NOT_FILLED = 0.1
-PRICE_COLUMNS = ["hour", "coin", "open", "high", "low", "close", "outage", "suspect"]
+DOUBTS = ("outage", "suspect", "suspect_later")
+PRICE_COLUMNS = ["hour", "coin", "open", "high", "low", "close", *DOUBTS]
 LEARNED = (*report_schemas.REPORTS, report_schemas.LEARNING_ROUNDS, schemas.OPEN_POSITIONS)
 
 
@@ -89,7 +91,7 @@ def _factor_counts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 @lake_asset(
     schemas.FACTORS,
     reads=[Window(asset, LOOK_BACK, 0) for asset in (BARS, MARKS, INDEXES, TAKER, INTEREST, FUNDING)],
-    code=[alignment, factor_module, _traded_leaders, _of_days, _regime_gaps, _factor_counts],
+    code=[at_close, _traded_leaders, _of_days, _regime_gaps, _factor_counts],
     config=_leaders,
     axis="days",
     batch=366,
@@ -110,9 +112,8 @@ def factors(work: Work) -> Result:
     first = _midnight(work.keys[0]) + pd.Timedelta(days=LOOK_BACK)
     last = _midnight(work.keys[-1]) + pd.Timedelta(hours=23)
     leaders = _traded_leaders(work.config, bars["coin"])
-    panel = alignment.panel_of(tables, first, last, leaders)
-    computed = factor_module.compute_factors(panel, *leaders).last(24 * (1 + (last - first).days + LOOK_BACK))
-    found = _of_days(computed.frame(), work.keys)
+    wanted = 24 * (1 + (last - first).days + LOOK_BACK)
+    found = _of_days(at_close.factors_at_close(tables, first, last, leaders, wanted), work.keys)
     found = found.merge(bars[["hour", "coin"]], on=["hour", "coin"]).astype({"closed_bars": "int64", "coin": "str"})
     return Result({"factors": found}, warnings=_regime_gaps(found, work.keys))
 
@@ -135,7 +136,7 @@ class _History:
     """What `learned` reads of the lake, stretch by stretch."""
 
     def __init__(self, work: Work) -> None:
-        self._lake = work.house.lake
+        self._work = work
         self.days = [str(day) for day in work.freshness.window_keys(Window(FACTORS), None)]
         self._contents = {
             asset: {
@@ -147,22 +148,23 @@ class _History:
         }
 
     def end(self) -> pd.Timestamp | None:
-        """When the last bar closed; None without any."""
+        """When the last bar closed, or the newest day began where that is later; None without any bar."""
         for day in reversed(self.days):
-            hours = self._lake.read(BARS, [day], ["hour"])["hour"]
+            hours = self._work.read_keys(BARS, [day], ["hour"])["hour"]
             if len(hours):
-                return pd.Timestamp(hours.max()) + HOUR
+                return max(pd.Timestamp(hours.max()) + HOUR, _midnight(self.days[-1]))
         return None
 
     def inputs(self, first: pd.Timestamp, last: pd.Timestamp) -> replay.Inputs:
         """Everything from one midnight on and before a time."""
         days = [day for day in self.days if f"{first:%Y-%m-%d}" <= day <= f"{last:%Y-%m-%d}"]
-        funding = self._lake.read(FUNDING, days, ["settled_at", "coin", "funding_rate", "mark_price"])
+        funding = self._work.read_keys(FUNDING, days, ["settled_at", "coin", "funding_rate", "mark_price"])
         return replay.Inputs(
-            self._lake.read(FACTORS, days),
-            _prices(self._lake.read(BARS, days, PRICE_COLUMNS)),
+            self._work.read_keys(FACTORS, days),
+            _prices(self._work.read_keys(BARS, days, PRICE_COLUMNS)),
             funding.rename(columns={"funding_rate": "rate"}),
-            self._lake.read(BOOK_COSTS, days),
+            self._work.read_keys(BOOK_COSTS, days),
+            self._work.read_keys(UNIVERSE, days, [*membership.COLUMNS]),
         )
 
     def hashes(self, times: list[pd.Timestamp]) -> list[str]:
@@ -178,8 +180,8 @@ class _History:
 
 
 def _prices(bars: pd.DataFrame) -> pd.DataFrame:
-    """Bars whose prices can be traded at."""
-    return bars[~(bars["outage"] | bars["suspect"])].drop(columns=["outage", "suspect"])
+    """Bars whose prices paper trades may be filled at: none is believed that anything contradicts, even afterwards."""
+    return bars[~bars[[*DOUBTS]].any(axis=1)].drop(columns=[*DOUBTS])
 
 
 def _past(work: Work, history: _History) -> replay.Past | None:
@@ -197,7 +199,8 @@ def _past(work: Work, history: _History) -> replay.Past | None:
     same = records["inputs"].to_numpy() == np.array(history.hashes(list(records["as_of"])), dtype=object)
     kept = int(np.argmin(same)) if not same.all() else len(same)
     records = records.iloc[:kept].drop(columns="inputs")
-    return replay.Past(rounds.taken_out(stored, list(records["as_of"])), records, positions) if kept else None
+    held = rounds.taken_out(stored, list(records["as_of"]), work.config[0].fallback_bps)
+    return replay.Past(held, records, positions) if kept else None
 
 
 @lake_asset(
@@ -228,9 +231,15 @@ def learned(work: Work) -> Result:
     return Result(
         frames,
         facts={None: learned_facts.facts(records, newest) | {"rounds held now": done.made}},
-        warnings={None: learned_facts.warnings(newest)},
+        warnings={None: learned_facts.warnings(done.records, newest)},
         plots=signal_plots.learned_plots(newest),
     )
+
+
+def _in_force(work: Work, rules: Rules) -> dict[str, Tables]:
+    """Tables that judge the signals of each day."""
+    judging = {name: work.read(asset) for name, asset in zip(rounds.JUDGING, JUDGING, strict=True)}
+    return {day: rounds.in_force(judging, _midnight(day), rules.first_tables) for day in work.keys}
 
 
 def _verdicts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -241,8 +250,8 @@ def _verdicts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 @lake_asset(
     schemas.SCORED_SIGNALS,
-    reads=[Window(FACTORS), *(Window(asset, by="in_force") for asset in JUDGING)],
-    code=[scored, rounds, _verdicts],
+    reads=[Window(FACTORS), Window(UNIVERSE), *(Window(asset, by="in_force") for asset in JUDGING)],
+    code=[scored, rounds, _in_force, _verdicts],
     config=lambda settings: settings.signals.rules(),
     axis="days",
     batch=92,
@@ -253,18 +262,22 @@ def scored_signals(work: Work) -> pd.DataFrame:
 
     Each day is judged by the tables of the last round before it; rejected signals are kept, with their reasons.
     """
-    rows = work.read(FACTORS)
-    judging = {name: work.read(asset) for name, asset in zip(rounds.JUDGING, JUDGING, strict=True)}
+    rows, universe = work.read(FACTORS), work.read(UNIVERSE, [*membership.COLUMNS])
     by_tables: dict[str, list[str]] = {}
-    found = {day: rounds.in_force(judging, _midnight(day), work.config.first_tables) for day in work.keys}
+    found = _in_force(work, work.config)
     for day, tables in found.items():
-        by_tables.setdefault("|".join(replay.versions_of(tables).values()), []).append(day)
+        by_tables.setdefault("|".join(tables.versions), []).append(day)
     parts = []
     for days in by_tables.values():
         tables, part = found[days[0]], _of_days(rows, tuple(days))
         parts.append(
             scored.score_signals(
-                part, part, calibration=tables.calibration, costs=tables.costs, thresholds=tables.thresholds
+                part,
+                part,
+                calibration=tables.calibration,
+                costs=tables.costs,
+                thresholds=tables.thresholds,
+                universe=universe,
             )
         )
     return pd.concat(parts, ignore_index=True)
@@ -279,7 +292,8 @@ def _trade_reads(settings: Any) -> list[Window]:
     ahead = _ahead(settings)
     return [
         Window(SCORED),
-        Window(BARS, 0, ahead),
+        # One day more than decides a trade: that it has begun says that those before it are over (`_known_until`).
+        Window(BARS, 0, ahead + 1),
         Window(FUNDING, -1, ahead),
         Window(BOOK_COSTS, 0, ahead),
         Window(POSITIONS, by="partition"),
@@ -298,17 +312,16 @@ def _trade_counts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def _known_until(work: Work, bars: pd.DataFrame, ahead: int) -> pd.Timestamp:
-    """What trades are executed as of: the end of the days read, or of all bars where they end before.
+    """What trades are executed as of: the end of the days that decide them, or of what there is where that is earlier.
 
-    Not the last bar read: after a hole in the market a trade no longer waits for a price.
+    A day that has begun ends the one before it, with bars or without: where the whole market stands still, a trade
+    waits for a price no longer than beside other coins that trade on. Only days that freshness counts among what is
+    read decide, so that a trade left open is looked at again when a later day begins.
     """
-    last = _midnight(work.keys[-1]) + pd.Timedelta(days=ahead)
-    for day in work.house.keys("days")[::-1]:
-        if _midnight(day) <= last:
-            break
-        if len(work.house.lake.read(BARS, [day], ["hour"])):
-            return last + pd.Timedelta(days=1)
-    return bars["hour"].max() + HOUR if len(bars) else _midnight(work.keys[0])
+    last = _midnight(work.keys[-1]) + pd.Timedelta(days=ahead + 1)
+    begun = _midnight((work.freshness.nodes[BARS].keys or work.keys)[-1])
+    closed = bars["hour"].max() + HOUR if len(bars) else begun
+    return min(last, max(begun, closed))
 
 
 @lake_asset(
@@ -346,8 +359,9 @@ def paper_trades(work: Work) -> pd.DataFrame:
 
 @lake_asset(
     schemas.RECORDED,
-    reads=[Window(SCORED), Window(TRADES)],
-    code=[signal_recorder],
+    reads=[Window(SCORED), Window(TRADES), *(Window(asset, by="in_force") for asset in JUDGING)],
+    code=[signal_recorder, rounds, _in_force],
+    config=lambda settings: settings.signals.rules(),
     axis="days",
     batch=31,
     kinds=frozenset({"parquet", "sql"}),
@@ -356,11 +370,15 @@ def recorded(work: Work) -> pd.DataFrame:
     """Signals, executions and results in the warehouse's tables signal_snapshots, execution_records, trade_results.
 
     A day is written as a whole: a signal that a correction took away goes from there too, unless it was traded live.
+    The tables that judged it are kept beside it for good, version by version.
     """
     signals, trades = work.read(SCORED), work.read(TRADES)
+    judging = {tables.versions: tables for tables in _in_force(work, work.config).values()}
     rows = []
     with signal_recorder.SignalRecorder(work.house.settings.warehouse_location) as recorder:
         recorder.migrate()
+        for tables in judging.values():
+            recorder.keep_versions(rounds.kept_tables(tables))
         for day in work.keys:
             rows.append(
                 {"day": _midnight(day)}

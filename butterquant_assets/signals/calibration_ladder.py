@@ -3,30 +3,35 @@
 What belongs here: fitting on earlier trades, and what a table says about a new signal. What does not: how good the
 probabilities were (`calibration_report`). A rung is climbed by the number of non-overlapping trades: below 300 the
 barriers' own odds (bootstrap), from 300 ten buckets of confidence, from 1,000 twenty, from 5,000 isotonic regression.
+The document's first rung, a line through confidence that no trade has borne out, can be chosen in place of the odds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.learning.calibration_tables import isotonic_tables
 from butterquant_assets.signals.versions import HOUR, content_version, picked, require_known, typed
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-BOOTSTRAP, TEN, TWENTY, ISOTONIC = "bootstrap", "ten", "twenty", "isotonic"
-METHODS = (BOOTSTRAP, TEN, TWENTY, ISOTONIC)
+BOOTSTRAP, DOCUMENT, TEN, TWENTY, ISOTONIC = "bootstrap", "document", "ten", "twenty", "isotonic"
+METHODS = (BOOTSTRAP, DOCUMENT, TEN, TWENTY, ISOTONIC)
+First = Literal["barriers", "document"]
+FIRST_METHODS: dict[str, str] = {"barriers": BOOTSTRAP, "document": DOCUMENT}
+"""Method of the first rung, by its name in the settings."""
 NO_LEVEL, LEVELS = "none", ("none", "low", "medium", "high")
-# Rows an open trade is split into for the isotonic fit, which knows whole outcomes only.
-PARTS = 12
 DRIFTLESS = 1.0 / 3.0
 """Chance of a target twice as far as its stop, without drift."""
+
+DOCUMENT_LINE = ((0.0, 0.40), (100.0, 0.70))
+"""Confidence and probability of the target: P = clip(.40 + .30 confidence / 100, .35, .75), which never clips."""
 
 ROW_TYPES = {"lower": "float64", "upper": "float64", "trades": "int64", "hits": "float64", "p_target": "float64"}
 TABLE_TYPES = ROW_TYPES | {
@@ -52,13 +57,17 @@ class Ladder:
     ten, twenty, isotonic
         non-overlapping trades from which each is used
     minimum_bucket
-        trades a bucket needs; with fewer it says what all trades say
+        trades a bucket needs; with fewer it says what all trades say. A block of the isotonic curve takes in those
+        below it until it has as many
     high
         trades from which a bucket's level is high
     prior_trades
         weight of the prior, in trades, of the Beta shrinkage: of a bucket to all trades, of those to the barriers
     timeout_hours
         longest holding; a trade older than that has ended
+    bootstrap
+        the first rung: ``barriers``, the odds of a price without drift, or ``document``, its line through confidence,
+        which promised .40 and more where .335 came, so that nearly every signal passes the gate of expected value
     """
 
     ten: int = 300
@@ -68,8 +77,11 @@ class Ladder:
     high: int = 100
     prior_trades: float = 30.0
     timeout_hours: float = 72.0
+    bootstrap: First = "barriers"
 
     def __post_init__(self) -> None:
+        if self.bootstrap not in get_args(First):
+            raise ConfigError(f"bootstrap is {self.bootstrap!r}; use one of {', '.join(get_args(First))}")
         if not 0 < self.ten < self.twenty < self.isotonic or self.prior_trades < 0 or self.timeout_hours <= 0:
             raise ConfigError(
                 f"the rungs {self.ten}, {self.twenty}, {self.isotonic} must rise from above 0, prior_trades "
@@ -79,7 +91,7 @@ class Ladder:
     def method(self, trades: int) -> str:
         """Method for a number of non-overlapping trades."""
         rungs = ((self.isotonic, ISOTONIC), (self.twenty, TWENTY), (self.ten, TEN))
-        return next((name for needed, name in rungs if trades >= needed), BOOTSTRAP)
+        return next((name for needed, name in rungs if trades >= needed), FIRST_METHODS[self.bootstrap])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +103,8 @@ class CalibrationTable:
     method
         one of `METHODS`
     rows
-        columns of `ROW_TYPES` and level: buckets of confidence (lower <= c < upper, the last closed), or knots (lower =
-        upper) between which the isotonic curve is straight; none for the bootstrap
+        columns of `ROW_TYPES` and level: buckets of confidence (lower <= c < upper, the last closed), or blocks of the
+        isotonic curve (lower <= c <= upper) between which it is straight; none for a first rung
     p_timeout, timeout_bps
         probability of a time-out, and the mean move of those
     prior
@@ -100,7 +112,7 @@ class CalibrationTable:
     all_trades, open_trades
         non-overlapping trades behind it, and those of them that were open
     as_of
-        when it was made; None for the bootstrap without data
+        when it was made; None for a first rung without data
     """
 
     method: str = BOOTSTRAP
@@ -115,13 +127,13 @@ class CalibrationTable:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError(f"{self.method!r} is no calibration method; use one of {', '.join(METHODS)}")
-        if (self.method == BOOTSTRAP) != self.rows.empty:
+        if self.calibrated == self.rows.empty:
             raise DataError(f"a {self.method} calibration has {len(self.rows)} rows; fit it again")
 
     @property
     def calibrated(self) -> bool:
         """Whether probabilities come from trades; otherwise signals are for paper only."""
-        return self.method != BOOTSTRAP
+        return self.method not in FIRST_METHODS.values()
 
     @property
     def version(self) -> str:
@@ -142,7 +154,8 @@ class CalibrationTable:
 
         Returns
         -------
-        array of shape (n,), 0 .. 1; by the bootstrap SL / (SL + TP), what a price without drift does
+        array of shape (n,), 0 .. 1; by the bootstrap SL / (SL + TP), what a price without drift does; by the document's
+        line what that says, wherever the barriers lie
         """
         c = np.asarray(confidence, dtype=np.float64)
         stop, target = np.asarray(stop_bps, dtype=np.float64), np.asarray(target_bps, dtype=np.float64)
@@ -152,8 +165,12 @@ class CalibrationTable:
             fair: Floats = stop / (stop + target)
             return fair
         p = self.rows["p_target"].to_numpy(dtype=np.float64)
-        if self.method == ISOTONIC:
-            found: Floats = np.interp(c, self.rows["lower"].to_numpy(dtype=np.float64), p)
+        if self.method == DOCUMENT:
+            found: Floats = np.interp(c, *np.transpose(DOCUMENT_LINE))
+        elif self.method == ISOTONIC:
+            # Flat within a block, straight between two; a block of a single confidence is one knot.
+            knots, kept = np.unique(self.rows[["lower", "upper"]].to_numpy(dtype=np.float64), return_index=True)
+            found = np.interp(c, knots, np.repeat(p, 2)[kept])
         else:
             found = p[_bucket(c, len(p))]
         return np.where(np.isnan(stop + target), np.nan, found)
@@ -167,8 +184,8 @@ class CalibrationTable:
         return pd.DataFrame(columns | {"timeout_bps": np.full(len(up), self.timeout_bps)})
 
     def to_frame(self) -> pd.DataFrame:
-        """The table with columns of `TABLE_TYPES`; the bootstrap has one row, of the whole range."""
-        rows = self.rows if self.calibrated else pd.DataFrame([_whole_range(self.prior, self.all_trades)])
+        """The table with columns of `TABLE_TYPES`; the bootstrap has one row, of the whole range, a line two knots."""
+        rows = self.rows if self.calibrated else _stated_rows(self)
         facts: dict[str, Any] = {
             "place": np.arange(len(rows)),
             "method": self.method,
@@ -197,7 +214,7 @@ class CalibrationTable:
         rows = frame.sort_values("place", kind="stable")[[*ROW_TYPES, "level"]].reset_index(drop=True)
         table = cls(
             str(head["method"]),
-            _no_rows() if head["method"] == BOOTSTRAP else rows,
+            _no_rows() if head["method"] in FIRST_METHODS.values() else rows,
             float(head["p_timeout"]),
             float(head["timeout_bps"]),
             float(head["prior"]),
@@ -238,18 +255,20 @@ def fit_calibration(trades: pd.DataFrame, *, as_of: pd.Timestamp, ladder: Ladder
     came first and else 0. An open one counts at its mark: a price without drift that stands m above the entry reaches
     the target before the stop with (m + SL) / (SL + TP), times the chance that it is in time. Leaving it out would
     keep those that ended soon, which are mostly stops. Time-outs are counted among trades older than the time-out, all
-    of which have ended. All are shrunk, p = (hits + k prior) / (n + k), the mean of a Beta posterior: a bucket to the
-    share of all trades whatever their confidence, that share to the barriers' odds less the time-outs, and the share of
-    time-outs to 0. Shrunk to the barriers' odds at once, twenty buckets would each bring their k trades of it, and say
-    too little for months where trades do better than that, too much where they do worse.
+    of which have ended. All are shrunk, p = (hits + k prior) / (n + k), the mean of a Beta posterior: a bucket, or a
+    block of the isotonic curve, to the share of all trades whatever their confidence, that share to the barriers' odds
+    less the time-outs, and the share of time-outs to 0. Shrunk to the barriers' odds at once, twenty buckets would each
+    bring their k trades of it, and say too little for months where trades do better than that, too much where they do
+    worse. The isotonic curve is the regression on single trades (Zadrozny, Elkan, *Transforming classifier scores into
+    accurate multiclass probability estimates*, KDD 2002), its steps pooled until each has enough trades.
     """
     rules = ladder or Ladder()
     used = _evidence(trades, as_of, rules)
     n, method = len(used), rules.method(len(used))
     still_open = int((used["status"] == "open").sum())
     stop, target = used["stop_bps"].to_numpy(), used["target_bps"].to_numpy()
-    if method == BOOTSTRAP:
-        return CalibrationTable(all_trades=n, open_trades=still_open, as_of=as_of)
+    if method in FIRST_METHODS.values():
+        return CalibrationTable(method, all_trades=n, open_trades=still_open, as_of=as_of)
     p_timeout, timeout_bps = _timeouts(used, as_of, rules)
     fair_share = float((stop / (stop + target)).mean()) * (1 - p_timeout)
     fair = np.clip((used["gross_bps"].to_numpy() + stop) / (stop + target), 0.0, 1.0) * (1 - p_timeout)
@@ -258,7 +277,7 @@ def fit_calibration(trades: pd.DataFrame, *, as_of: pd.Timestamp, ladder: Ladder
     pooled = float((hits.sum() + k * fair_share) / (n + k))
     confidence = used["confidence"].to_numpy()
     if method == ISOTONIC:
-        rows = _isotonic_rows(confidence, hits)
+        rows = _isotonic_rows(confidence, hits, pooled, rules)
     else:
         rows = _bucket_rows(confidence, hits, 10 if method == TEN else 20, pooled, rules)
     return CalibrationTable(method, rows, p_timeout, timeout_bps, pooled, n, still_open, as_of)
@@ -300,39 +319,87 @@ def _bucket(confidence: Floats, buckets: int) -> npt.NDArray[np.int64]:
 def _bucket_rows(confidence: Floats, hits: Floats, buckets: int, prior: float, rules: Ladder) -> pd.DataFrame:
     place = _bucket(confidence, buckets)
     count = np.bincount(place, minlength=buckets)
-    won = np.bincount(place, weights=hits, minlength=buckets)
-    enough = count >= rules.minimum_bucket
-    p = np.where(enough, (won + rules.prior_trades * prior) / np.maximum(count + rules.prior_trades, 1.0), prior)
+    won: Floats = np.bincount(place, weights=hits, minlength=buckets).astype(np.float64)
+    p = _shrunk(count, won, prior, rules)
     edges = 100.0 * np.arange(buckets + 1) / buckets
     columns = {"lower": edges[:-1], "upper": edges[1:], "trades": count, "hits": won, "p_target": p}
-    level = np.select([count >= rules.high, enough], ["high", "medium"], default=NO_LEVEL)
-    return typed(pd.DataFrame(columns), ROW_TYPES).assign(level=pd.Series(level, dtype="str"))
+    return typed(pd.DataFrame(columns), ROW_TYPES).assign(level=_levels(count, rules))
 
 
-def _isotonic_rows(confidence: Floats, hits: Floats) -> pd.DataFrame:
-    """The isotonic curve; every trade enters as `PARTS` rows, of which an open one's hits are ones."""
-    ones = np.rint(hits * PARTS).astype(np.int64)
-    labels = (np.arange(PARTS)[None, :] < ones[:, None]).astype(np.int64).ravel()
-    share = np.repeat(confidence / 100.0, PARTS)
-    tables = isotonic_tables(np.column_stack([1 - share, share]), labels)
-    knots, values = tables["knots"][1], tables["values"][1]
-    knots, first = np.unique(knots, return_index=True)
-    last = knots.size - 1
-    place = np.clip(np.searchsorted(knots, (confidence / 100.0).astype(np.float32), side="right") - 1, 0, last)
+def _isotonic_rows(confidence: Floats, hits: Floats, prior: float, rules: Ladder) -> pd.DataFrame:
+    """Blocks of the isotonic curve, each of enough trades and shrunk as a bucket is; so few trades in all make one."""
+    from scipy.optimize import isotonic_regression
+
+    places, block = np.unique(confidence, return_inverse=True)
+    count = np.bincount(block).astype(np.float64)
+    won: Floats = np.bincount(block, weights=hits).astype(np.float64)
+    blocks = isotonic_regression(won / count, weights=count).blocks
+    starts = _enough_from_the_top(np.asarray(blocks[:-1], dtype=np.int64), count, rules.minimum_bucket)
+    starts = _rising_when_shrunk(starts, count, won, prior, rules)
+    ends = np.append(starts[1:], places.size)
+    trades, reached = np.add.reduceat(count, starts), np.add.reduceat(won, starts)
     columns = {
-        "lower": 100.0 * knots,
-        "upper": 100.0 * knots,
-        "trades": np.bincount(place, minlength=knots.size),
-        "hits": np.bincount(place, weights=hits, minlength=knots.size),
-        "p_target": values[first],
+        "lower": places[starts],
+        "upper": places[ends - 1],
+        "trades": trades,
+        "hits": reached,
+        "p_target": _shrunk(trades, reached, prior, rules),
     }
-    rows = typed(pd.DataFrame(columns), ROW_TYPES)
-    return rows.assign(level=pd.Series(np.where(rows["trades"] >= 100, "high", "low"), dtype="str"))
+    return typed(pd.DataFrame(columns), ROW_TYPES).assign(level=_levels(trades, rules))
 
 
-def _whole_range(prior: float, trades: int) -> dict[str, Any]:
-    row = {"lower": 0.0, "upper": 100.0, "trades": trades, "hits": 0.0, "p_target": prior}
-    return row | {"level": NO_LEVEL}
+def _enough_from_the_top(starts: Integers, count: Floats, least: int) -> Integers:
+    """Starts of blocks of at least so many trades: from the top down one takes in those below it until it has them.
+
+    A fit to whole outcomes ends in the luck of the few most confident trades: two hits in a row would be a certainty.
+    """
+    sizes = np.add.reduceat(count, starts)
+    kept, held = [], 0.0
+    for place in range(len(starts) - 1, -1, -1):
+        held += sizes[place]
+        if held >= least:
+            kept.append(int(starts[place]))
+            held = 0.0
+    # What is left at the bottom is too few trades for a block of its own.
+    kept = [*kept[:-1], 0] if kept else [0]
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _rising_when_shrunk(starts: Integers, count: Floats, won: Floats, prior: float, rules: Ladder) -> Integers:
+    """Starts of the blocks once those that fall are pooled: a small block is shrunk further than a large one."""
+    held: list[tuple[int, float, float]] = []
+    sizes, reached = np.add.reduceat(count, starts), np.add.reduceat(won, starts)
+    for start, trades, hits in zip(starts.tolist(), sizes.tolist(), reached.tolist(), strict=True):
+        block = (start, trades, hits)
+        while held and _shrunk_block(held[-1], prior, rules) >= _shrunk_block(block, prior, rules):
+            former = held.pop()
+            block = (former[0], former[1] + block[1], former[2] + block[2])
+        held.append(block)
+    return np.array([start for start, _, _ in held], dtype=np.int64)
+
+
+def _shrunk_block(block: tuple[int, float, float], prior: float, rules: Ladder) -> float:
+    return float(_shrunk(np.array([block[1]]), np.array([block[2]]), prior, rules)[0])
+
+
+def _shrunk(count: npt.NDArray[Any], won: Floats, prior: float, rules: Ladder) -> Floats:
+    """Mean of the Beta posterior; the prior where there are too few trades."""
+    posterior = (won + rules.prior_trades * prior) / np.maximum(count + rules.prior_trades, 1.0)
+    found: Floats = np.where(count >= rules.minimum_bucket, posterior, prior)
+    return found
+
+
+def _levels(count: npt.NDArray[Any], rules: Ladder) -> pd.Series:
+    words = np.select([count >= rules.high, count >= rules.minimum_bucket], ["high", "medium"], default=NO_LEVEL)
+    return pd.Series(words, dtype="str")
+
+
+def _stated_rows(table: CalibrationTable) -> pd.DataFrame:
+    """What a first rung says, as rows: nothing of it comes from trades."""
+    whole = ((0.0, 100.0, table.prior),)
+    knots = tuple((place, place, p) for place, p in DOCUMENT_LINE) if table.method == DOCUMENT else whole
+    rows = pd.DataFrame(knots, columns=["lower", "upper", "p_target"])
+    return rows.assign(trades=0 if table.method == DOCUMENT else table.all_trades, hits=0.0, level=NO_LEVEL)
 
 
 def _no_rows() -> pd.DataFrame:

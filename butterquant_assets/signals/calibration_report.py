@@ -2,7 +2,8 @@
 
 What belongs here: figures of predictions made before their outcomes, and the document's words. What does not: fitting
 (`calibration_ladder`). Judged are trades older than the time-out: all of them have ended, so none is missing because it
-took long.
+took long. Probabilities are learned from all signals without a data defect; what they are worth for accepted ones alone
+stands beside.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from butterquant_assets.learning.reliability import (
     ece_under_perfect_calibration,
     reliability_table,
 )
+from butterquant_assets.signals.gates import ACCEPTED
 from butterquant_assets.signals.tracks import non_overlapping
 from butterquant_assets.signals.versions import HOUR, picked, require_known
+from butterquant_assets.signals.weekly import weekly_interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,7 +55,18 @@ FIGURES = (
     "ece",
     "ece_by_chance",
     "ece_by_chance_in_weeks",
+    "accepted_trades",
+    "accepted_observed",
+    "accepted_predicted",
+    "accepted_gap",
+    "accepted_gap_low",
+    "accepted_gap_high",
+    "accepted_brier",
+    "accepted_ece",
+    "accepted_ece_by_chance",
 )
+BESIDE = "accepted_"
+"""Begins the names of what is said of accepted signals alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +77,12 @@ class CalibrationReport:
     ----------
     curve
         ten rows: bin, lower, upper (of the predicted probability), trades, mean_predicted, observed, low, high (95 %
-        Jeffreys interval of the observed share), inside (the prediction lies in it); NaN in an empty bin
+        Jeffreys interval of the observed share), inside (the prediction lies in it); NaN in an empty bin; and all but
+        the bounds of the bin once more for accepted signals alone, their names beginning with ``accepted_``
     figures
         metric and value, one row for each of `FIGURES`; NaN without trades. brier_gain is the base rate's Brier score
-        less that of the predictions, with its 95 % interval over weeks
+        less that of the predictions, accepted_gap what accepted signals reached less what was predicted of them, both
+        with their 95 % intervals over weeks
     word
         the document's: excellent, good, fair or poor; empty without trades
     sentence
@@ -81,6 +97,16 @@ class CalibrationReport:
     def value(self, metric: str) -> float:
         """One of the figures."""
         return float(self.figures["value"].to_numpy()[FIGURES.index(metric)])
+
+    def words(self) -> list[str]:
+        """The document's word beside each of the figures it has one for, else empty."""
+        found = {"brier": self.word, "accepted_brier": self._word("accepted_brier")}
+        found |= {"brier_base_rate": self._word("brier_base_rate")}
+        return [found.get(name, "") for name in FIGURES]
+
+    def _word(self, metric: str) -> str:
+        value = self.value(metric)
+        return brier_word(value) if value == value else ""
 
 
 def brier_word(brier: float) -> str:
@@ -131,6 +157,7 @@ def judge_calibration(
         "p_target",
         "calibrated",
         "gate_data",
+        "verdict",
         "stop_bps",
         "target_bps",
     )
@@ -138,20 +165,34 @@ def judge_calibration(
     counted = trades[trades["gate_data"] & (trades["calibrated"] | (not calibrated_only))]
     counted = counted[counted["status"].isin(["closed", "open"])]
     require_known(counted["known_at"], as_of, "trades")
-    counted = counted[non_overlapping(counted)]
-    ended = (counted["entry_at"] + timeout_hours * HOUR <= as_of) & (counted["status"] == "closed")
-    judged = counted[ended]
-    p = judged["p_target"].to_numpy(dtype=np.float64)
-    hit = (judged["exit_reason"] == "target").to_numpy().astype(np.int64)
+    accepted = counted[counted["verdict"] == ACCEPTED]
+    counted, accepted = counted[non_overlapping(counted)], accepted[non_overlapping(accepted)]
+    ended = _ended(counted, as_of, timeout_hours)
+    judged, p, hit = _judged(counted[ended])
     weeks = judged["entry_at"].to_numpy().astype("datetime64[W]").astype(np.int64)
     figures = dict.fromkeys(FIGURES, float("nan")) | {"trades": float(len(judged)), "weeks": float(len(set(weeks)))}
-    figures["not_ended"] = float((~ended).sum())
+    figures |= {"not_ended": float((~ended).sum()), "accepted_trades": 0.0}
     if not len(judged):
-        return CalibrationReport(_empty_curve(), _frame(figures), "", "No calibrated signal has an ended trade yet.")
+        curve = _beside(_empty_curve(), _empty_curve())
+        return CalibrationReport(curve, _frame(figures), "", "No calibrated signal has an ended trade yet.")
     fair = (judged["stop_bps"] / (judged["stop_bps"] + judged["target_bps"])).to_numpy()
     figures |= _scores(p, hit, weeks, seed) | {"brier_bootstrap": float(((fair - hit) ** 2).mean())}
+    passed, passed_p, passed_hit = _judged(accepted[_ended(accepted, as_of, timeout_hours)])
+    figures |= _accepted_scores(passed_p, passed_hit, passed["entry_at"], seed)
     word = brier_word(figures["brier"])
-    return CalibrationReport(_curve(p, hit), _frame(figures), word, _sentence(figures, word))
+    curve = _beside(_curve(p, hit), _curve(passed_p, passed_hit) if len(passed) else _empty_curve())
+    return CalibrationReport(curve, _frame(figures), word, _sentence(figures, word))
+
+
+def _ended(trades: pd.DataFrame, as_of: pd.Timestamp, timeout_hours: float) -> pd.Series:
+    """Which trades are old enough to be judged, and have ended."""
+    return (trades["entry_at"] + timeout_hours * HOUR <= as_of) & (trades["status"] == "closed")
+
+
+def _judged(trades: pd.DataFrame) -> tuple[pd.DataFrame, Floats, npt.NDArray[np.int64]]:
+    """The trades, what was predicted of each, and whether the target came."""
+    hit = (trades["exit_reason"] == "target").to_numpy().astype(np.int64)
+    return trades, trades["p_target"].to_numpy(dtype=np.float64), hit
 
 
 def _scores(p: Floats, hit: npt.NDArray[np.int64], weeks: npt.NDArray[np.int64], seed: int) -> dict[str, float]:
@@ -175,6 +216,29 @@ def _scores(p: Floats, hit: npt.NDArray[np.int64], weeks: npt.NDArray[np.int64],
         "ece_by_chance": ece_under_perfect_calibration(both, seed=seed),
         "ece_by_chance_in_weeks": ece_by_chance_in_episodes(both, hit, weeks, seed=seed),
     }
+
+
+def _accepted_scores(p: Floats, hit: npt.NDArray[np.int64], entry_at: pd.Series, seed: int) -> dict[str, float]:
+    if not len(p):
+        return {}
+    both = np.column_stack([1 - p, p])
+    gap, low, high = weekly_interval(hit - p, entry_at, seed=seed)
+    return {
+        "accepted_trades": float(len(p)),
+        "accepted_observed": float(hit.mean()),
+        "accepted_predicted": float(p.mean()),
+        "accepted_gap": gap,
+        "accepted_gap_low": low if np.isfinite(low) else float("nan"),
+        "accepted_gap_high": high if np.isfinite(high) else float("nan"),
+        "accepted_brier": float(((p - hit) ** 2).mean()),
+        "accepted_ece": metrics.expected_calibration_error(both, hit),
+        "accepted_ece_by_chance": ece_under_perfect_calibration(both, seed=seed),
+    }
+
+
+def _beside(everything: pd.DataFrame, accepted: pd.DataFrame) -> pd.DataFrame:
+    """Two curves over the same bins in one table."""
+    return everything.join(accepted.drop(columns=["bin", "lower", "upper"]).add_prefix(BESIDE))
 
 
 def _curve(p: Floats, hit: npt.NDArray[np.int64]) -> pd.DataFrame:
@@ -211,5 +275,15 @@ def _sentence(figures: dict[str, float], word: str) -> str:
     return (
         f"Brier {figures['brier']:.3f} ({word} in the document's words), {better} than the base rate's "
         f"{figures['brier_base_rate']:.3f}, over {figures['trades']:.0f} trades of {figures['weeks']:.0f} weeks; "
-        f"calibration error {figures['ece']:.3f}, {chance} ({limit:.3f})."
+        f"calibration error {figures['ece']:.3f}, {chance} ({limit:.3f}).{_accepted_sentence(figures)}"
+    )
+
+
+def _accepted_sentence(figures: dict[str, float]) -> str:
+    if not figures["accepted_trades"]:
+        return " No accepted signal is among them."
+    return (
+        f" Of {figures['accepted_trades']:.0f} accepted signals {figures['accepted_observed']:.3f} reached the target, "
+        f"{figures['accepted_predicted']:.3f} were predicted to (difference {figures['accepted_gap']:+.3f}, 95 % over "
+        f"weeks {figures['accepted_gap_low']:+.3f} .. {figures['accepted_gap_high']:+.3f})."
     )

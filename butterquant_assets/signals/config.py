@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.signals.calibration_ladder import Ladder
+from butterquant_assets.signals.costs import Constant
 from butterquant_assets.signals.gates import Thresholds
 from butterquant_assets.signals.paper import Execution
 from butterquant_assets.signals.refresh import Cadence, Rules
@@ -35,6 +36,8 @@ class SignalConfig:
         when a round of learning is due
     thresholds
         of the gates before the first round
+    cost_constant
+        expected cost of a coin with fewer than ten executions: ``fees`` (14 bps) or ``document`` (6 bps)
     seed
         of every bootstrap
 
@@ -51,6 +54,7 @@ class SignalConfig:
     search: Search = field(default_factory=Search)
     cadence: Cadence = field(default_factory=Cadence)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    cost_constant: Constant = "fees"
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -62,7 +66,9 @@ class SignalConfig:
 
     def rules(self) -> Rules:
         """How signals are executed and what is learned from them."""
-        return Rules(self.execution, self.ladder, self.search, self.cadence, self.thresholds)
+        return Rules(
+            self.execution, self.ladder, self.search, self.cadence, self.thresholds, cost_constant=self.cost_constant
+        )
 
     def leaders(self, *, simulated: bool) -> tuple[str, str]:
         """Leader and second as the source names them."""

@@ -7,6 +7,7 @@ fill is made (`paper`). Costs are both sides' fees, half-spreads and slippage; f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ FALLBACK_BPS = 14.0
 """Two taker fees of 5, and 1 each for half-spread and slippage of both sides."""
 DOCUMENT_BPS = 6.0
 """The source document's constant: less than two taker fees."""
+Constant = Literal["fees", "document"]
+CONSTANTS: dict[str, float] = {"fees": FALLBACK_BPS, "document": DOCUMENT_BPS}
+"""Either of them, by its name in the settings."""
 MINIMUM_EXECUTIONS = 10
 QUANTILE = 0.95
 HOLDING_HOURS = 24.0
@@ -79,10 +83,10 @@ class CostTable:
         return np.asarray(coin.map(self.coins).astype("float64").fillna(self.fallback_bps), dtype=np.float64)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> CostTable:
-        """The table that `cost_table` returned as a frame; one without rows gives the constants."""
+    def from_frame(cls, frame: pd.DataFrame, fallback_bps: float = FALLBACK_BPS) -> CostTable:
+        """The table that `cost_table` returned as a frame; one without rows gives the constant handed in."""
         if frame.empty:
-            return cls()
+            return cls(fallback_bps=fallback_bps)
         head = frame.iloc[0]
         measured = frame[frame["source"] == "measured"]
         coins = dict(zip(measured["coin"].tolist(), measured["used_bps"].tolist(), strict=True))

@@ -33,7 +33,7 @@ Integers = npt.NDArray[np.int64]
 
 EXIT_WORDS = ("open", "target", "stop", "timeout")
 MICROSECONDS = 3_600_000_000
-# No interval between settlements is longer, so a longer silence at an end means that settlements are not known.
+# No interval between settlements is longer; shorter silences are judged by the coin's own rhythm.
 LONGEST_INTERVAL = pd.Timedelta(hours=8)
 # Settlements are stamped some milliseconds late.
 LATENESS = pd.Timedelta(minutes=1)
@@ -122,7 +122,8 @@ def execute(
         columns of `schemas.PAPER_TRADES`, one row a signal, sorted by hour and coin. ``track``: accepted signals one
         at a time for each coin; ``busy``, accepted while the coin's trade was open; ``rejected``. ``status``: closed;
         open, marked to the last close; pending, the bar after it has not closed; not_filled, that bar has no price or
-        the signal no barriers
+        the signal no barriers. ``funding_known``: by the coin's own rhythm no settlement is missing
+        within the holding; a longer interval that no later settlement of the holding confirms counts as missing ones
 
     Raises
     ------

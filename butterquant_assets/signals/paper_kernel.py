@@ -19,6 +19,8 @@ Bools = npt.NDArray[np.bool_]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 OPEN, TARGET, STOP, TIMEOUT = 0, 1, 2, 3
+# Intervals of one rhythm differ by less (15 minutes in microseconds); a lost settlement adds an hour or more.
+JITTER = 900_000_000
 
 
 def compiled(function: Function) -> Function:
@@ -108,19 +110,50 @@ def funding(
 
 @compiled
 def funding_known(settled: Integers, lost: Bools, first: Integers, until: Integers, silence: int) -> Bools:
-    """Whether settlements are known over each [first, until]: no silence is longer than `silence`, and none is lost.
+    """Whether settlements are known over each [first, until], by the rhythm of those that came.
 
-    Looked at are those from `silence` before `first` on and up to `until`, so that later ones change nothing.
+    Parameters
+    ----------
+    settled
+        microseconds, ascending, shape (n,)
+    lost
+        settlements whose value is not known, shape (n,)
+    first, until
+        holdings, microseconds, shape (m,)
+    silence
+        microseconds that no interval between settlements is longer than
+
+    Returns
+    -------
+    False where no settlement is near, one within the holding is lost, or a time without any that reaches into the
+    holding is longer than `silence` or than both those beside it; shape (m,). Beside its ends there is only one: what
+    is longer than that may be an interval that was lengthened, but only the settlements after it would tell.
+
+    Notes
+    -----
+    Looked at are settlements from twice `silence` before `first` on and up to `until`, so that later ones change
+    nothing. Two equal longer intervals in a row count as lengthened, as in the market tables.
     """
     known = np.zeros(first.size, dtype=np.bool_)
     for k in range(first.size):
-        i = np.searchsorted(settled, first[k] - silence)
-        before, good = first[k], i < settled.size and settled[i] <= until[k]
-        while good and i < settled.size and settled[i] <= until[k]:
-            good = settled[i] - before <= silence and not (lost[i] and settled[i] >= first[k])
-            before = settled[i]
-            i += 1
-        known[k] = good and until[k] - before <= silence
+        begin = np.searchsorted(settled, first[k] - 2 * silence)
+        end = np.searchsorted(settled, until[k], side="right")
+        good = begin < end
+        # Silence i lies before settlement i; the first and the last are those from the entry, and up to the end.
+        for i in range(begin, end + 1):
+            start = settled[i - 1] if i > begin else first[k]
+            stop = settled[i] if i < end else until[k]
+            if i < end and lost[i] and stop >= first[k]:
+                good = False
+            if stop <= first[k]:
+                continue
+            before = settled[i - 1] - settled[i - 2] if i - 2 >= begin else 0
+            after = settled[i + 1] - settled[i] if i + 1 < end else 0
+            # What is longer than any interval is none, and says nothing of the rhythm.
+            usual = max(before if before <= silence else 0, after if after <= silence else 0)
+            if stop - start > silence or (usual > 0 and stop - start > usual + JITTER):
+                good = False
+        known[k] = good
     return known
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 from butterquant_assets.learning.evidence import draw_episodes, expanded_interval
 from butterquant_assets.signals.calibration_report import brier_word
 from butterquant_assets.signals.gate_report import BAD_SHARE_TARGET, bad_share_among_rejected
-from butterquant_assets.signals.versions import picked, require_known, typed
+from butterquant_assets.signals.versions import HOUR, picked, require_known, typed
+from butterquant_assets.signals.weekly import week_codes, weekly_sums
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def signal_performance(
     as_of
         naive UTC
     seed
-        of the bootstrap over days
+        of the bootstrap over weeks
     timeout_hours
         longest holding
     former
@@ -85,7 +86,9 @@ def signal_performance(
         columns of `PERFORMANCE_TYPES`, one row per month of entry and track (``accepted``, one trade at a time for each
         coin; ``all``, every executed signal). ``complete``: every trade of the month has ended. ``win_rate`` is the
         share of trades older than the time-out that reached the target, as predicted by ``predicted_win_rate``; results
-        count for the day of entry and take open trades at their mark; bad_share is that of the rejected signals of the
+        count for the day of entry and take open trades at their mark; the Sharpe ratio is that of the month's days
+        from the first on which any signal of the history could be entered and up to `as_of`, those without a trade
+        counting as 0; bad_share is that of the rejected signals of the
         month; each ``_met`` is yes, no, or empty where the figure is missing
 
     Raises
@@ -100,6 +103,8 @@ def signal_performance(
     month = trades["entry_at"].to_numpy().astype("datetime64[M]")
     rows: list[dict[Any, Any]] = []
     done = _complete_months(former)
+    # Days before the history began, and one that only begins at `as_of`, are not days without result.
+    begun, ended = (trades["hour"].min() + HOUR).floor("D"), as_of.ceil("D")
     for place, start in enumerate(np.unique(month[~np.isnat(month)])):
         if start in done:
             rows.extend(done[start])
@@ -108,7 +113,7 @@ def signal_performance(
         end = pd.Timestamp(start + np.timedelta64(1, "M"))
         complete = bool(end + pd.Timedelta(hours=timeout_hours) <= as_of) and not (monthly["status"] == "open").any()
         bad = bad_share_among_rejected(monthly)
-        days = pd.date_range(pd.Timestamp(start), min(end, as_of.floor("D") + pd.Timedelta(days=1)), inclusive="left")
+        days = pd.date_range(max(pd.Timestamp(start), begun), min(end, ended), inclusive="left")
         for track in TRACKS:
             part = monthly if track == EVERY_SIGNAL else monthly[monthly["track"] == track]
             head = {"month": pd.Timestamp(start), "track": track, "complete": complete, "bad_share": bad}
@@ -126,29 +131,47 @@ def _complete_months(former: pd.DataFrame | None) -> dict[np.datetime64, list[di
     return {month: [row for row, own in zip(rows, months, strict=True) if own == month] for month in np.unique(months)}
 
 
-def sharpe_ratio(daily: npt.ArrayLike, *, seed: int, draws: int = DRAWS) -> tuple[float, float, float]:
-    """Annualised Sharpe ratio of daily results, and its 95 % interval from drawing whole days.
+def sharpe_ratio(daily: pd.Series, *, seed: int, draws: int = DRAWS) -> tuple[float, float, float]:
+    """Annualised Sharpe ratio of daily results, and its 95 % interval from drawing whole weeks.
 
     Parameters
     ----------
     daily
-        results by day, shape (n,), days without a trade among them as 0
+        results by day, its index; days without a trade are among them as 0
     seed, draws
         of the bootstrap
 
     Returns
     -------
-    ratio, low, high; NaN where the days do not vary or are fewer than 5
+    ratio, low, high; NaN where the days do not vary or are fewer than 5, and no bounds (NaN) where all results are of a
+    single week
+
+    Notes
+    -----
+    Days are not drawn one by one: a trade lasts up to three of them and coins move together, so neighbouring days share
+    their luck, and single days would give an interval that is too narrow.
     """
-    values = np.asarray(daily, dtype=np.float64)
+    values = daily.to_numpy(dtype=np.float64)
     if values.size < 5 or not values.std() > 0:
         return float("nan"), float("nan"), float("nan")
-    drawn = values[draw_episodes(values.size, seed=seed, draws=draws)]
-    spread = drawn.std(axis=1, ddof=1)
-    ratios = np.divide(drawn.mean(axis=1), spread, out=np.full(draws, np.nan), where=spread > 0)
-    low, high = expanded_interval(ratios, values.size)
+    weeks, count = week_codes(daily.index.to_series())
+    every = np.ones(values.size, dtype=np.bool_)
+    sums, days = weekly_sums(values, weeks, count, every)
+    # Around the mean of all days, so that the squares lose no digits.
+    centre = values.mean()
+    squares, _ = weekly_sums((values - centre) ** 2, weeks, count, every)
+    picks = draw_episodes(count, seed=seed, draws=draws)
+    drawn = days[picks].sum(axis=1)
+    mean = sums[picks].sum(axis=1) / drawn
+    variance = (squares[picks].sum(axis=1) - drawn * (mean - centre) ** 2) / np.maximum(drawn - 1, 1)
+    varied = variance > np.finfo(np.float64).eps * values.var()
+    # A draw without any result earns nothing; left out, the rest would be those with the few trades there are.
+    ratios = np.where(mean == 0, 0.0, np.nan)
+    ratios[varied] = mean[varied] / np.sqrt(variance[varied])
+    traded = len(np.unique(weeks[values != 0]))
+    low, high = expanded_interval(ratios, count) if traded > 1 else (float("nan"), float("nan"))
     year = np.sqrt(DAYS_A_YEAR)
-    return float(year * values.mean() / values.std(ddof=1)), float(year * low), float(year * high)
+    return float(year * centre / values.std(ddof=1)), float(year * low), float(year * high)
 
 
 def _figures(part: pd.DataFrame, days: pd.DatetimeIndex, last_entry: pd.Timestamp, seed: int) -> dict[str, Any]:

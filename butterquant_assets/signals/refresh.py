@@ -12,9 +12,16 @@ from functools import cache
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError
-from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder, fit_calibration
+from butterquant_assets.signals.calibration_ladder import FIRST_METHODS, CalibrationTable, Ladder, fit_calibration
 from butterquant_assets.signals.calibration_report import judge_calibration
-from butterquant_assets.signals.costs import CostTable, cost_report, cost_table, funding_cost_report
+from butterquant_assets.signals.costs import (
+    CONSTANTS,
+    Constant,
+    CostTable,
+    cost_report,
+    cost_table,
+    funding_cost_report,
+)
 from butterquant_assets.signals.gate_report import gate_report
 from butterquant_assets.signals.gates import Thresholds
 from butterquant_assets.signals.paper import Execution
@@ -34,6 +41,11 @@ class Tables:
     calibration: CalibrationTable = field(default_factory=CalibrationTable)
     costs: CostTable = field(default_factory=CostTable)
     thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def versions(self) -> tuple[str, str, str]:
+        """Content versions of calibration, costs and thresholds."""
+        return self.calibration.version, self.costs.version, self.thresholds.version()
 
 
 @dataclass(frozen=True)
@@ -64,20 +76,40 @@ class Cadence:
 
 @dataclass(frozen=True)
 class Rules:
-    """How signals are executed and what is learned from them; `thresholds` are in force before the first round."""
+    """How signals are executed and what is learned from them.
+
+    Parameters
+    ----------
+    execution, ladder, search, cadence
+        settings of each
+    thresholds
+        in force before the first round
+    cost_constant
+        expected cost of a coin with few executions: ``fees``, two taker fees with spread and slippage, or ``document``,
+        its constant, which is less than the fees
+    """
 
     execution: Execution = field(default_factory=Execution)
     ladder: Ladder = field(default_factory=Ladder)
     search: Search = field(default_factory=Search)
     cadence: Cadence = field(default_factory=Cadence)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    cost_constant: Constant = "fees"
+
+    @property
+    def fallback_bps(self) -> float:
+        """Expected cost of a coin with few executions, bps."""
+        return CONSTANTS[self.cost_constant]
 
     @property
     def first_tables(self) -> Tables:
         """What judges before the first round."""
-        return Tables(thresholds=self.thresholds)
+        calibration = CalibrationTable(FIRST_METHODS[self.ladder.bootstrap])
+        return Tables(calibration, CostTable(fallback_bps=self.fallback_bps), self.thresholds)
 
     def __post_init__(self) -> None:
+        if self.cost_constant not in CONSTANTS:
+            raise ConfigError(f"cost_constant is {self.cost_constant!r}; use one of {', '.join(CONSTANTS)}")
         if self.thresholds.as_of is not None:
             raise ConfigError(f"the first thresholds come from no data, but carry the time {self.thresholds.as_of}")
         hours = {self.execution.timeout_hours, self.ladder.timeout_hours, self.search.timeout_hours}
@@ -108,7 +140,7 @@ def learn(
     Parameters
     ----------
     trades
-        columns of `schemas.PAPER_TRADES`, executed as of `as_of`
+        columns of `schemas.PAPER_TRADES`, executed as of `as_of`; tables and reports know those that are evidence
     current
         in force until now
     as_of
@@ -131,15 +163,17 @@ def learn(
         if something was not known at `as_of`.
     """
     given = rules or Rules()
+    if not trades["evidence"].all():
+        trades = trades[trades["evidence"]]
     calibration = fit_calibration(trades, as_of=as_of, ladder=given.ladder)
-    costs = cost_table(trades, as_of=as_of)
+    costs = cost_table(trades, as_of=as_of, fallback_bps=given.fallback_bps)
     choice = choose_thresholds(trades, current.thresholds, as_of=as_of, seed=seed, search=given.search)
     hours = given.ladder.timeout_hours
     report = judge_calibration(trades, as_of=as_of, seed=seed, timeout_hours=hours)
     reports = {
         "calibration_table": calibration.to_frame(),
         "calibration_curve": report.curve,
-        "calibration_report": report.figures,
+        "calibration_report": report.figures.assign(word=report.words()),
         "gate_thresholds": choice.to_frame(as_of),
         "threshold_scan": choice.scan,
         "threshold_comparison": choice.comparison,
@@ -156,7 +190,8 @@ def learn(
         ),
     }
     frames = {name: stamped(name, frame, as_of) for name, frame in reports.items()}
-    return Round(as_of, Tables(calibration, CostTable.from_frame(costs), choice.thresholds), frames)
+    expected = CostTable.from_frame(costs, given.fallback_bps)
+    return Round(as_of, Tables(calibration, expected, choice.thresholds), frames)
 
 
 def stamped(name: str, frame: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:

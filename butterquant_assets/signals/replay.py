@@ -20,6 +20,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.signals.gates import ACCEPTED, REJECTED, SIDES
+from butterquant_assets.signals.membership import no_universe
 from butterquant_assets.signals.paper import PATIENCE_HOURS, execute
 from butterquant_assets.signals.refresh import Round, Rules, Tables, learn
 from butterquant_assets.signals.report_schemas import LEARNING_ROUNDS
@@ -60,12 +61,15 @@ class Inputs:
         settled_at, coin, rate, mark_price
     books
         columns of `schemas.BOOK_COSTS`
+    universe
+        columns of `membership.COLUMNS`; by default nothing is said of any day
     """
 
     factors: pd.DataFrame
     bars: pd.DataFrame
     funding: pd.DataFrame
     books: pd.DataFrame
+    universe: pd.DataFrame = field(default_factory=no_universe)
 
     def before(self, end: pd.Timestamp) -> Inputs:
         """What was known at midnight `end`."""
@@ -74,6 +78,7 @@ class Inputs:
             self.bars[self.bars["hour"] < end],
             self.funding[self.funding["settled_at"] < end],
             self.books[self.books["hour"] < end],
+            self.universe[self.universe["day"] < end],
         )
 
 
@@ -158,12 +163,14 @@ class Replay:
             current = self.rounds[-1].tables if self.rounds else self.rules.first_tables
             former = self.rounds[-1] if self.rounds else None
             held = learn(trades, current, as_of=end, seed=self.seed, rules=self.rules, former=former)
+            counted = trades["status"].isin(["closed", "open"]) & trades["evidence"]
             self._records.append(
                 {
                     "as_of": end,
                     "reason": reason,
                     "results": results,
-                    "trades": int(trades["status"].isin(["closed", "open"]).sum()),
+                    "trades": int(counted.sum()),
+                    "chosen_afterwards": int((counted & ~trades["member"]).sum()),
                     **versions_of(held.tables),
                 }
             )
@@ -204,7 +211,12 @@ class Replay:
         inputs = self._inputs(start, end + self._reach)
         part = inputs.factors[inputs.factors["hour"] < end]
         signals = score_signals(
-            part, part, calibration=tables.calibration, costs=tables.costs, thresholds=tables.thresholds
+            part,
+            part,
+            calibration=tables.calibration,
+            costs=tables.costs,
+            thresholds=tables.thresholds,
+            universe=inputs.universe,
         )
         as_of = min(self.as_of, end + self._reach)
         return execute(
@@ -228,6 +240,7 @@ class Replay:
             held.bars[held.bars["hour"] >= start],
             held.funding[held.funding["settled_at"] >= start - DAY],
             held.books[held.books["hour"] >= start],
+            held.universe[held.universe["day"] >= start],
         )
 
     # -- rounds
@@ -240,7 +253,8 @@ class Replay:
         if last <= start:
             return None
         trades = self._period(place)
-        ended = trades[trades["status"].isin(["closed", "open"]) & trades["gate_data"]]
+        # What is not learned from brings no round forward either: a coin that comes later moves no round before it.
+        ended = trades[trades["status"].isin(["closed", "open"]) & trades["gate_data"] & trades["evidence"]]
         ended = ended[non_overlapping(ended) & (ended["status"] == "closed")]
         known = np.sort(ended["known_at"].to_numpy())
         for day in pd.date_range(start + DAY, last, freq="D"):
@@ -321,13 +335,14 @@ def replay(
     as_of: pd.Timestamp,
     seed: int,
     books: pd.DataFrame | None = None,
+    universe: pd.DataFrame | None = None,
     rules: Rules | None = None,
 ) -> tuple[pd.DataFrame, Replayed]:
     """Run the line through a history held in memory.
 
     Parameters
     ----------
-    factors, bars, funding, books
+    factors, bars, funding, books, universe
         as for `Inputs`
     as_of
         end of the replay, naive UTC
@@ -341,7 +356,7 @@ def replay(
         longer history changes no round that both have.
     """
     given = no_rows(BOOK_COSTS) if books is None else books
-    whole = Inputs(factors, bars, funding, given)
+    whole = Inputs(factors, bars, funding, given, no_universe() if universe is None else universe)
     run = Replay(
         lambda first, last: whole.before(last),
         pd.Timestamp(factors["hour"].min()).floor("D"),
@@ -355,8 +370,5 @@ def replay(
 
 def versions_of(tables: Tables) -> dict[str, str]:
     """Versions of the tables that judge a signal, by the columns in which the signal records them."""
-    return {
-        "calibration_version": tables.calibration.version,
-        "cost_version": tables.costs.version,
-        "threshold_version": tables.thresholds.version(),
-    }
+    names = ("calibration_version", "cost_version", "threshold_version")
+    return dict(zip(names, tables.versions, strict=True))

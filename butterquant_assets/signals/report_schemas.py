@@ -11,7 +11,7 @@ import pandas as pd
 
 from butterquant_assets.foundation.contracts import Contract, Rule
 from butterquant_assets.signals.calibration_ladder import LEVELS, METHODS
-from butterquant_assets.signals.calibration_report import FIGURES
+from butterquant_assets.signals.calibration_report import BESIDE, FIGURES, POOR, WORDS
 from butterquant_assets.signals.columns import BOOL, DATE, FLOAT, INT, TEXT, column, count, number, table
 from butterquant_assets.signals.costs import ALL, BUCKETS
 from butterquant_assets.signals.gate_report import ANY, NONE
@@ -25,6 +25,7 @@ _YES_NO = ("yes", "no", "")
 WEEK_PASSED, RESULTS_IN = "week", "results"
 REASONS = (WEEK_PASSED, RESULTS_IN)
 """Why a round was held: a week had passed, or enough new results were in."""
+BRIER_WORDS = (*(word for _, word in WORDS), POOR, "")
 SIDES_COMPARED = ("in_force", "proposed", "applied")
 
 
@@ -70,6 +71,23 @@ CALIBRATION_TABLE = Contract(
     rules=(Rule("isotonic_rises", "an isotonic curve does not fall", _rising),),
 )
 
+_BIN = {
+    "trades": count("non-overlapping trades, each older than the time-out", "trades"),
+    "mean_predicted": number("mean predicted probability", "0 .. 1", low=0.0, high=1.0),
+    "observed": number("share that reached the target", "0 .. 1", low=0.0, high=1.0),
+    "low": number("lower bound of its 95 % Jeffreys interval", "0 .. 1", low=0.0, high=1.0),
+    "high": number("upper bound", "0 .. 1", low=0.0, high=1.0),
+    "inside": column(BOOL, "the prediction lies within the interval"),
+}
+_ACCEPTED_BIN = {
+    "trades": count("the same of accepted signals alone: non-overlapping trades", "trades"),
+    "mean_predicted": number("mean predicted probability of these", "0 .. 1", low=0.0, high=1.0),
+    "observed": number("share of these that reached the target", "0 .. 1", low=0.0, high=1.0),
+    "low": number("lower bound of its 95 % Jeffreys interval", "0 .. 1", low=0.0, high=1.0),
+    "high": number("upper bound", "0 .. 1", low=0.0, high=1.0),
+    "inside": column(BOOL, "the prediction lies within the interval"),
+}
+
 CALIBRATION_CURVE = Contract(
     "signals/calibration_curve",
     table(
@@ -78,17 +96,20 @@ CALIBRATION_CURVE = Contract(
             "bin": column(INT, "tenth of the predicted probability", low=0, high=9),
             "lower": column(FLOAT, "its lower bound", "0 .. 1"),
             "upper": column(FLOAT, "its upper bound", "0 .. 1"),
-            "trades": count("non-overlapping trades, each older than the time-out", "trades"),
-            "mean_predicted": number("mean predicted probability", "0 .. 1", low=0.0, high=1.0),
-            "observed": number("share that reached the target", "0 .. 1", low=0.0, high=1.0),
-            "low": number("lower bound of its 95 % Jeffreys interval", "0 .. 1", low=0.0, high=1.0),
-            "high": number("upper bound", "0 .. 1", low=0.0, high=1.0),
-            "inside": column(BOOL, "the prediction lies within the interval"),
+            **_BIN,
+            **{f"{BESIDE}{name}": described for name, described in _ACCEPTED_BIN.items()},
         }
     ),
     ("as_of", "bin"),
     time="as_of",
-    rules=(Rule("intervals_hold", "no lower bound above the upper", lambda frame: _bounds_hold(frame, "low", "high")),),
+    rules=(
+        Rule("intervals_hold", "no lower bound above the upper", lambda frame: _bounds_hold(frame, "low", "high")),
+        Rule(
+            "intervals_of_accepted_hold",
+            "no lower bound above the upper among accepted signals",
+            lambda frame: _bounds_hold(frame, f"{BESIDE}low", f"{BESIDE}high"),
+        ),
+    ),
 )
 
 CALIBRATION_REPORT = Contract(
@@ -98,6 +119,7 @@ CALIBRATION_REPORT = Contract(
             **_MADE,
             "metric": column(TEXT, "the figure", one_of=FIGURES),
             "value": number("its value; missing without trades", "count, nats or 0 .. 1"),
+            "word": column(TEXT, "the document's word, of Brier scores", one_of=BRIER_WORDS),
         }
     ),
     ("as_of", "metric"),
@@ -116,7 +138,9 @@ THRESHOLD_SCAN = Contract(
             "weeks": count("weeks they come from", "weeks"),
             "win_rate": number("share with a result above 0", "0 .. 1", low=0.0, high=1.0),
             "mean_pnl_bps": number("mean result of the kept", "bps"),
-            "mean_ev_bps": number("mean expected value of the kept", "bps"),
+            "ev_trades": count("of these, with a known expected value", "trades"),
+            "mean_ev_bps": number("mean expected value of those", "bps"),
+            "ev_mean_pnl_bps": number("mean result of the same trades", "bps"),
             "score": number("what is maximised, mean x sqrt(n)", "bps"),
             "gain_bps": number("mean of the kept less that of the threshold in force", "bps"),
             "gain_low_bps": number("its lower bound over weeks, which pays for the number tried", "bps"),
@@ -284,7 +308,7 @@ SIGNAL_PERFORMANCE = Contract(
             "predicted_win_rate": number("mean predicted probability", "0 .. 1", low=0.0, high=1.0),
             "win_rate_error_points": number("observed less predicted; aim: within 5", "points"),
             "brier": number("of the predicted probability; aim: below .15", "0 .. 1", low=0.0, high=1.0),
-            "brier_word": column(TEXT, "the document's word", one_of=("excellent", "good", "fair", "poor", "")),
+            "brier_word": column(TEXT, "the document's word", one_of=BRIER_WORDS),
             "mean_cost_bps": number("realised cost", "bps"),
             "expected_cost_bps": number("expected cost", "bps"),
             "cost_error_bps": number("realised less expected; aim: within 2", "bps"),
@@ -293,7 +317,7 @@ SIGNAL_PERFORMANCE = Contract(
             "total_pnl_bps": column(FLOAT, "result in all", "bps"),
             "total_pnl_usd": column(FLOAT, "result for the configured notional", "USD"),
             "sharpe": number("annualised Sharpe ratio of the days of entry", "per sqrt(year)"),
-            "sharpe_low": number("lower bound of its 95 % interval over days", "per sqrt(year)"),
+            "sharpe_low": number("lower bound of its 95 % interval over weeks", "per sqrt(year)"),
             "sharpe_high": number("upper bound", "per sqrt(year)"),
             "win_rate_met": column(TEXT, "aim met", one_of=_YES_NO),
             "cost_met": column(TEXT, "aim met", one_of=_YES_NO),
@@ -312,7 +336,8 @@ LEARNING_ROUNDS = Contract(
             "as_of": column(DATE, "when the round was held, naive UTC midnight; its tables judge the signals after it"),
             "reason": column(TEXT, "what made it due", one_of=REASONS),
             "results": count("ended trades of signals since the round before, one at a time for each coin"),
-            "trades": count("signals executed on paper so far", "trades"),
+            "trades": count("signals executed on paper so far and learned from", "trades"),
+            "chosen_afterwards": count("of them, those of coins that were not known to be in that day's universe"),
             "calibration_version": column(TEXT, "calibration table it put in force"),
             "cost_version": column(TEXT, "cost table it put in force"),
             "threshold_version": column(TEXT, "thresholds in force after it"),

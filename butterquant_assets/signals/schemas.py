@@ -52,12 +52,18 @@ _VERDICT = {
     **{f"gate_{gate}": column(BOOL, f"the {gate} gate lets it pass") for gate in GATES},
     "verdict": column(TEXT, "accepted by every gate or not", one_of=(ACCEPTED, REJECTED)),
 }
+_STANDING = {
+    "member": column(BOOL, "its coin is in the universe of the day, as that was known on the day"),
+    "evidence": column(BOOL, "learned from: of a coin of the day's universe, known then or chosen afterwards"),
+}
 _VERSIONS = {
     "calibration_version": column(TEXT, "calibration table that gave the probabilities"),
     "cost_version": column(TEXT, "cost table that gave the cost"),
     "threshold_version": column(TEXT, "thresholds that judged it"),
 }
-SIGNAL_CARRIED = tuple(name for name in (*_IDENTITY, *_SCORE, *_EXPECTED, *_VERDICT, *_VERSIONS) if name != "signal_id")
+SIGNAL_CARRIED = tuple(
+    name for name in (*_IDENTITY, *_SCORE, *_EXPECTED, *_VERDICT, *_STANDING, *_VERSIONS) if name != "signal_id"
+)
 
 
 def _series(frame: pd.DataFrame, good: object) -> pd.Series:
@@ -130,6 +136,7 @@ SCORED_SIGNALS = Contract(
             **_VERDICT,
             "reason": column(TEXT, "why the first gate that rejects does; empty for an accepted signal"),
             **{f"gate_{gate}_reason": column(TEXT, f"what the {gate} gate found") for gate in GATES},
+            **_STANDING,
             **_VERSIONS,
         }
     ),
@@ -173,12 +180,13 @@ PAPER_TRADES = Contract(
             "paid_funding_bps": number("funding paid, negative is received", "bps"),
             "settlements": count("settlements within the holding", "settlements"),
             "settlements_by_proxy": count("of them, those without a mark price", "settlements"),
-            "funding_known": column(BOOL, "settlements are known over the whole holding"),
+            "funding_known": column(BOOL, "no settlement of the holding is missing, by the coin's rhythm"),
             "pnl_bps": number("result after costs and funding", "bps"),
             "pnl_usd": number("the same for the configured notional", "USD"),
             **_SCORE,
             **_EXPECTED,
             **_VERDICT,
+            **_STANDING,
             **_VERSIONS,
         }
     ),

@@ -13,6 +13,7 @@ from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.signals.calibration_ladder import CalibrationTable
 from butterquant_assets.signals.costs import CostTable, expected_funding_bps
 from butterquant_assets.signals.gates import LONG, SHORT, Thresholds, judge
+from butterquant_assets.signals.membership import standing
 from butterquant_assets.signals.schemas import SCORED_SIGNALS
 from butterquant_assets.signals.versions import require_columns, require_made_before, typed
 from butterquant_assets.signals.weights import WEIGHTS, score
@@ -53,6 +54,7 @@ def score_signals(
     calibration: CalibrationTable,
     costs: CostTable,
     thresholds: Thresholds,
+    universe: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Signals of every coin and hour whose score is not 0, accepted and rejected ones alike.
 
@@ -67,6 +69,8 @@ def score_signals(
         long pays, as last known)
     calibration, costs, thresholds
         in force when the first of these bars closed
+    universe
+        of each day, as for `membership.standing`: it decides what is learned from a signal, and nothing else
 
     Returns
     -------
@@ -109,6 +113,7 @@ def score_signals(
     versions = {"calibration": calibration.version, "cost": costs.version, "threshold": thresholds.version()}
     for name, version in versions.items():
         scored[f"{name}_version"] = pd.Series([version] * len(scored), dtype="str")
+    scored = scored.join(standing(scored["hour"], scored["coin"], universe))
     return _arranged(scored.join(judge(scored, thresholds)))
 
 

@@ -37,7 +37,9 @@ SCAN_TYPES = {
     "weeks": "int64",
     "win_rate": "float64",
     "mean_pnl_bps": "float64",
+    "ev_trades": "int64",
     "mean_ev_bps": "float64",
+    "ev_mean_pnl_bps": "float64",
     "score": "float64",
     "gain_bps": "float64",
     "gain_low_bps": "float64",
@@ -91,7 +93,8 @@ class ThresholdChoice:
     decisions
         one row a gate: gate, in_force, proposed, applied, changed, reason
     scan
-        columns of `SCAN_TYPES`: every threshold tried, in either period
+        columns of `SCAN_TYPES`: every threshold tried, in either period; ``mean_ev_bps`` and ``ev_mean_pnl_bps`` are
+        the mean expected value and result of the ``ev_trades`` kept whose expected value is known
     comparison
         A/B on the second period, one row for each of ``in_force``, ``proposed`` and ``applied``: trades (kept by all
         four gates), mean_pnl_bps, total_pnl_bps, win_rate, rejected, rejected_mean_pnl_bps
@@ -199,34 +202,6 @@ def choose_thresholds(
     return ThresholdChoice(chosen, pd.DataFrame(decisions), pd.concat(scans, ignore_index=True), comparison)
 
 
-def ev_quintiles(trades: pd.DataFrame) -> pd.DataFrame:
-    """Realised beside expected value of closed trades, by quintile of the expected one, lowest first.
-
-    Parameters
-    ----------
-    trades
-        columns of `schemas.PAPER_TRADES`
-
-    Returns
-    -------
-    DataFrame
-        quintile (1 .. 5), trades, mean_ev_bps, mean_pnl_bps; equal expected values stay together, so that a quintile
-        may be missing
-    """
-    closed = trades[(trades["status"] == "closed") & trades["ev_bps"].notna()]
-    rank = closed["ev_bps"].rank(method="min", pct=True)
-    quintile = np.clip(np.ceil(rank.to_numpy() * 5), 1, 5).astype(np.int64)
-    grouped = closed.groupby(quintile)
-    table = pd.DataFrame(
-        {
-            "trades": grouped.size(),
-            "mean_ev_bps": grouped["ev_bps"].mean(),
-            "mean_pnl_bps": grouped["pnl_bps"].mean(),
-        }
-    )
-    return table.rename_axis("quintile").reset_index().astype({"quintile": "int64", "trades": "int64"})
-
-
 def _periods(filled: pd.DataFrame, as_of: pd.Timestamp, rules: Search) -> dict[str, pd.DataFrame]:
     split = as_of - pd.Timedelta(days=rules.confirm_days)
     first = split - pd.Timedelta(days=rules.choose_days)
@@ -267,6 +242,8 @@ def _scan(
     ev = rows["ev_bps"].to_numpy(dtype=np.float64)
     weeks, count = week_codes(rows["entry_at"])
     kept = {threshold: passes(gate, values, threshold) for threshold in grid}
+    # What was earned is set beside what was expected of the same trades: of some nothing was.
+    expected = {threshold: kept[threshold] & ~np.isnan(ev) for threshold in grid}
     by_week = [weekly_sums(pnl, weeks, count, kept[threshold]) for threshold in grid]
     sums, numbers = (np.stack([pair[side] for pair in by_week]).reshape(len(grid), count) for side in (0, 1))
     trades, present = numbers.sum(axis=1), (numbers > 0).sum(axis=1)
@@ -283,7 +260,9 @@ def _scan(
         "weeks": present,
         "win_rate": [_mean(pnl[kept[threshold]] > 0) for threshold in grid],
         "mean_pnl_bps": mean,
-        "mean_ev_bps": [_mean(ev[kept[threshold]]) for threshold in grid],
+        "ev_trades": [int(expected[threshold].sum()) for threshold in grid],
+        "mean_ev_bps": [_mean(ev[expected[threshold]]) for threshold in grid],
+        "ev_mean_pnl_bps": [_mean(pnl[expected[threshold]]) for threshold in grid],
         "score": _score(mean, trades, pnl, eligible),
         "gain_bps": gain,
         "gain_low_bps": low,

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from datetime import datetime
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from butterquant_assets.automation import alert_sensor
 from butterquant_assets.automation.alert_sensor import OFF, build_alert_sensor, registry_histories
 from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.foundation.registry import Registry
 from butterquant_assets.foundation.registry_events import ModelEvent
 from butterquant_assets.foundation.settings import HomeSettings
 from butterquant_assets.monitoring.alert_config import AlertConfig
+from butterquant_assets.monitoring.behind import Feed
 from butterquant_assets.monitoring.channels import Courier, open_channels
 from butterquant_assets.orchestration.axes import MonthAxes
-from butterquant_assets.orchestration.house import House
+from butterquant_assets.orchestration.house import EQUITY, House
 from butterquant_tests.automation.watched import RAW, Site
 from butterquant_tests.foundation.test_registry import AGAINST, FOR, NAME, A, B, publish
 from butterquant_tests.monitoring.receivers import Answer, Clocks, WebReceiver
@@ -33,6 +36,8 @@ class Watchman:
         self.site, self.receiver, self.clocks = site, receiver, Clocks()
         self.cursor: str | None = None
         self.events: dict[str, list[ModelEvent]] | None = {}  # None: those of the registry
+        self.feeds: dict[str, Feed] = {}
+        self.looking: Callable[[], object] = lambda: None  # what else looking at the models takes
         self.config = AlertConfig(slack_webhook_url=receiver.url + HOOK, ui_url=UI, **section)
         self.skipped = ""
 
@@ -47,15 +52,21 @@ class Watchman:
             self.site.house,
             self.config,
             model_assets={"success": "toy/model"},
-            histories=None if self.events is None else lambda: self.events or {},
+            feeds=self.feeds,
+            histories=None if self.events is None else self._histories,
             courier=courier,
             now=clocks.now,
+            elapsed=clocks.elapsed,
         )
         with dg.build_sensor_context(self.site.instance, cursor=self.cursor) as context:
             data = sensor.evaluate_tick(context)
         assert not data.run_requests
         self.cursor, self.skipped = data.cursor, str(data.skip_message)
         return [text.split("\n")[0].strip("*") for text in self.receiver.texts[before:]]
+
+    def _histories(self) -> dict[str, list[ModelEvent]]:
+        self.looking()
+        return self.events or {}
 
 
 @pytest.fixture
@@ -98,8 +109,30 @@ def test_a_failed_run_is_told_once_with_its_link_and_older_ones_are_not(watchman
     assert f"<{UI}/runs/{failed.run_id}|" in text
     site.refresh(cause="fp")  # the same, tried again
     assert watchman.tick(minutes=1) == []
-    site.refresh(cause="other")
+    site.refresh(cause="other")  # something new had arrived, and met the same error
+    assert watchman.tick(minutes=1) == []
+    (again,) = [title for title in watchman.tick(hours=24) if "failed run" in title]
+    assert again.startswith("[ERROR, still] failed run: refresh")
+    assert "no answer from the vendor" in watchman.receiver.texts[-2]
+    assert "2 more runs have failed alike" in watchman.receiver.texts[-2]
+
+
+def test_a_run_that_does_what_had_failed_is_told_as_its_end(watchman: Watchman) -> None:
+    site = watchman.site
+    watchman.tick()
+    site.source.broken = "no answer"
+    site.source.values["2018-02"] = 2
+    site.refresh()
     assert len(watchman.tick(minutes=1)) == 1
+    site.source.broken = "the disk is full"
+    site.refresh()
+    assert len(watchman.tick(minutes=1)) == 1  # another error is another failure
+    site.take_stock()  # a success that made nothing of it
+    assert watchman.tick(minutes=1) == []
+    site.source.broken = None
+    done = site.refresh()
+    assert watchman.tick(minutes=1) == ["[RESOLVED] failed run: refresh"] * 2
+    assert f"<{UI}/runs/{done.run_id}|" in watchman.receiver.texts[-1]
     assert watchman.tick(minutes=1) == []
 
 
@@ -176,6 +209,60 @@ def test_what_cannot_be_looked_at_is_told_and_nothing_about_it_is_called_over(wa
     assert watchman.tick(minutes=1) == ["[RESOLVED] not watched: assets"]
 
 
+def test_data_that_stop_coming_are_told_and_so_is_their_return(
+    tmp_path: Path, instance: dg.DagsterInstance, receiver: WebReceiver
+) -> None:
+    site = Site(tmp_path, instance, endless=True)
+    site.refresh()
+    watchman = Watchman(site, receiver)
+    watchman.feeds = {EQUITY: Feed((RAW, "toy/unknown"), "session", "session")}
+    watchman.clocks.at = datetime(2018, 3, 7, 22, 0, tzinfo=UTC)  # Wednesday; the newest row is of Monday
+    assert watchman.tick() == []
+    assert watchman.tick(days=1) == ["[ERROR] behind: equity"]
+    assert f"{RAW}: 3 sessions missing, the newest is 2018-03-05" in receiver.texts[-1]
+    assert watchman.tick(hours=1) == []
+    site.source.day = 8
+    site.refresh()
+    assert watchman.tick(minutes=1) == ["[RESOLVED] behind: equity"]
+    watchman.clocks.at = datetime(2020, 1, 2, tzinfo=UTC)
+    assert watchman.tick() == []  # a history that nobody continues
+    watchman.feeds, watchman.cursor = {}, None
+    watchman.clocks.at = datetime(2018, 3, 20, tzinfo=UTC)
+    assert watchman.tick() == []
+
+
+def test_a_house_that_has_an_end_means_to_stop(watchman: Watchman) -> None:
+    watchman.feeds = {EQUITY: Feed((RAW,), "session", "session")}
+    watchman.clocks.at = datetime(2018, 3, 20, tzinfo=UTC)
+    assert watchman.tick() == []
+
+
+def test_a_look_that_took_too_long_leaves_its_messages_to_the_next_tick_and_repeats_none(watchman: Watchman) -> None:
+    watchman.tick()
+    watchman.events = {"success": [event(1, "promoted")]}
+    watchman.looking = lambda: watchman.clocks.pass_(seconds=50)
+    assert watchman.tick(minutes=1) == []
+    assert "1 wait" in watchman.skipped
+    watchman.looking = lambda: None
+    assert watchman.tick(minutes=1) == ["[INFO] model: success abcdef012345"]
+    assert watchman.tick(minutes=1) == []
+
+
+def test_a_source_that_never_answers_holds_back_neither_the_tick_nor_other_alerts(
+    watchman: Watchman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchman.tick()
+    monkeypatch.setattr(alert_sensor, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(alert_sensor, "SHORTEST_LOOK_SECONDS", 0.2)
+    free = threading.Event()
+    monkeypatch.setattr(watchman.site.house, "freshness", lambda: free.wait(30))
+    watchman.events = {"success": [event(1, "promoted")]}
+    assert watchman.tick(minutes=1) == ["[INFO] model: success abcdef012345"]
+    assert watchman.tick(minutes=6) == ["[ERROR] not watched: assets"]
+    assert "the next tick looks" in watchman.receiver.texts[-1]
+    free.set()
+
+
 def test_without_a_channel_alerts_are_off_and_how_to_turn_them_on_is_said_once(watchman: Watchman) -> None:
     on, watchman.config = watchman.config, AlertConfig()
     watchman.tick()
@@ -230,6 +317,17 @@ def test_a_secret_in_an_error_message_reaches_neither_cursor_nor_log_nor_channel
     assert "pw-secret" not in everything
 
 
+def test_keys_of_the_environment_are_struck_out_of_errors(watchman: Watchman, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINMARKETCAP_API_KEY", "1234-vendor-key")
+    watchman.tick()
+    watchman.site.source.broken = "GET https://api/v1?CMC=1234-vendor-key was refused"
+    watchman.site.source.values["2018-02"] = 2
+    watchman.site.refresh()
+    assert len(watchman.tick(minutes=1)) == 1
+    assert "CMC=*** was refused" in watchman.receiver.texts[-1]
+    assert "vendor-key" not in str(watchman.cursor)
+
+
 def test_a_new_event_log_that_counts_from_the_beginning_is_read_from_there(watchman: Watchman, tmp_path: Path) -> None:
     watchman.site.source.broken = "no answer"
     watchman.site.source.values["2018-02"] = 2
@@ -252,19 +350,23 @@ def test_what_is_left_of_a_pruned_event_log_is_not_told_again(watchman: Watchman
             return [title for title in watchman.tick(**passed) if "failed run" in title]
 
         assert told() == []
-        site.source.broken = "no answer"
         site.source.values["2018-02"] = 2
-        failed = [site.refresh(cause=f"cause {n}") for n in range(3)]
+
+        def refresh_failing(error: str) -> dg.ExecuteInProcessResult:
+            site.source.broken = error
+            return site.refresh()
+
+        failed = [refresh_failing(error) for error in ("no answer", "no disk", "no key")]
         assert len(told(minutes=1)) == 3
         instance.delete_run(failed[-1].run_id)  # the newest goes first; two older ones are left
         assert told(hours=25) == []
-        later = site.refresh(cause="another")
+        later = refresh_failing("no memory")
         assert told(minutes=1) == [f"[ERROR] failed run: refresh {later.run_id[:8]}"]
         instance.delete_run(later.run_id)
         for run in failed[:2]:
             instance.delete_run(run.run_id)  # none is left
         assert told(hours=25) == []
-        site.refresh(cause="last")
+        refresh_failing("no time")
         assert len(told(minutes=1)) == 1
 
 

@@ -53,6 +53,17 @@ class Desk:
         Landing(self.folder).write_manifest(Manifest({"AAA": done, "BBB": done}, done))
 
 
+@pytest.mark.parametrize("cursor", ["[]", "x", '{"session": "2024-05-14"}', '{"session": "2024-05-14", "attempts": 1}'])
+def test_a_cursor_that_is_not_understood_asks_afresh(desk: Desk, cursor: str) -> None:
+    desk.cursor = cursor
+    assert desk.tick().endswith("poll 1")
+
+
+def test_a_poll_that_a_clock_ahead_has_noted_holds_nobody_back(desk: Desk) -> None:
+    desk.cursor = json.dumps({"session": "2024-05-14", "attempts": 1, "at": "2024-05-14T23:59:00+00:00"})
+    assert desk.tick().endswith("poll 2")
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)

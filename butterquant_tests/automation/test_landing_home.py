@@ -22,6 +22,7 @@ from butterquant_tests.automation.desk import Desk
 
 BARS, VIX = "market/equity_bars", "market/vix"
 INTERVAL = float(INTERVAL_SECONDS)
+NOW = datetime(2018, 4, 20, 12, tzinfo=UTC)
 ASSETS = (market_assets.equity_bars, market_assets.vix)
 
 
@@ -65,8 +66,8 @@ def house(tmp_path: Path, data: Path) -> House:
         settings,
         MonthAxes({**span, "grows_to": None}),
         ASSETS,
-        lambda: open_source("files", data_dir=data),
-        clock=lambda: datetime(2018, 4, 20, tzinfo=UTC),
+        lambda: open_source("files", data_dir=data, clock=lambda: NOW),
+        clock=lambda: NOW,
         landing=data,
     )
 
@@ -134,6 +135,24 @@ def test_a_month_that_has_not_begun_is_not_believed(built: Desk, data: Path) -> 
     built.tick()
     (request,) = built.tick(after=INTERVAL)
     assert request.tags["dagster/asset_partition_range_end"] == "2018-04"
+
+
+def test_rows_dated_in_the_future_are_refused_and_do_not_keep_the_rest_of_their_month_out(
+    built: Desk, data: Path
+) -> None:
+    land(data, "2018-03", "2018-04")
+    whole = len(bars_of("2018-04"))
+    assert built.tick() == []
+    assert built.execute(built.tick(after=INTERVAL)[0]).success
+    house = built.house
+    published = house.lake.read(BARS, ["2018-04"])
+    assert published["session"].max() == pd.Timestamp("2018-04-20")
+    assert house.freshness().judge(BARS, "2018-04").state is State.CURRENT
+    footer = house.lake.footer(BARS, "2018-04")
+    assert footer is not None
+    # More than a fifth of the rows, which would set the month aside if they were wrong.
+    assert footer.facts["refused by reason"] == {"future": whole - len(published)}
+    assert whole - len(published) > 0.2 * whole
 
 
 def test_a_home_with_a_last_month_gains_only_what_its_labels_need(house: House, data: Path) -> None:

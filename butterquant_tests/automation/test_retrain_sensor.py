@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -11,103 +9,19 @@ import pytest
 
 from butterquant_assets.automation.jobs import REFRESH
 from butterquant_assets.automation.requests import trained_families
-from butterquant_assets.automation.retrain_sensor import (
-    EVENT_TAG,
-    FIGURES_TAG,
-    KIND_TAG,
-    REASONS_TAG,
-    build_retrain_sensor,
-    code_conditions,
-)
-from butterquant_assets.automation.retraining import RetrainConfig
-from butterquant_assets.automation.retries import RetryPolicy
+from butterquant_assets.automation.retrain_runs import EVENT_TAG, FIGURES_TAG, KIND_TAG, REASONS_TAG
+from butterquant_assets.automation.retrain_sensor import code_conditions
 from butterquant_assets.automation.runs import process_tags
-from butterquant_assets.automation.sensors import build_freshness_sensor
 from butterquant_assets.definitions import Settings, build_house
 from butterquant_assets.foundation import errors
-from butterquant_assets.foundation.retrain_log import RetrainEvent, RetrainLog
 from butterquant_assets.foundation.settings import load_settings
-from butterquant_assets.orchestration.house import House
-from butterquant_tests.automation import toys
-from butterquant_tests.automation.desk import Desk
-
-ASSETS = (toys.raw, toys.total, toys.model, toys.quick, toys.export, toys.decision)
-POLICY = RetryPolicy(attempts=2, base_seconds=60.0)
-
-
-@dataclass(frozen=True)
-class Measured:
-    name: str = "feature_drift"
-    month: str = "2018-03"
-    fired: bool = True
-    figures: Mapping[str, float] = field(default_factory=lambda: {"columns": 3.0})
-    text: str = "3 of 23 columns drifted"
-
-
-class Team:
-    """Both sensors over one home and one instance, and what they are told."""
-
-    def __init__(self, home: Path) -> None:
-        self.source = toys.ToySource()
-        self.house = toys.toy_house(home, self.source, ASSETS)
-        self.instance = dg.DagsterInstance.ephemeral()
-        self.conditions: list[Measured] = []
-        self.feedback = 0
-        self.taken: list[datetime] = []
-        self.fresh = Desk(self.house, self.instance, build=self._freshness)
-        self.retrain = self.new_daemon()
-
-    def _freshness(self, house: House, desk: Desk) -> dg.SensorDefinition:
-        return build_freshness_sensor(house, hold_training=True, clock=lambda: desk.now)
-
-    def new_daemon(self, cursor: str | None = None) -> Desk:
-        """A desk of the retrain sensor; it begins three days ago, since the times of runs are real."""
-        now = (datetime.now(UTC) - timedelta(days=3)).timestamp()
-        return Desk(self.house, self.instance, build=self._retraining, now=now, cursor=cursor)
-
-    def _retraining(self, house: House, desk: Desk) -> dg.SensorDefinition:
-        return build_retrain_sensor(
-            house,
-            RetrainConfig(),
-            signals=lambda house: list(self.conditions),
-            take=self._take,
-            updates={"toy/quick"},
-            policy=POLICY,
-            clock=lambda: datetime.fromtimestamp(desk.now, UTC).replace(tzinfo=None),
-        )
-
-    def _take(self, house: House, until: datetime) -> int:
-        self.taken.append(until)
-        return self.feedback
-
-    def events(self) -> tuple[RetrainEvent, ...]:
-        return RetrainLog(self.house.settings.warehouse_location).events()
-
-    def values(self, asset: str) -> list[int]:
-        return self.house.lake.read(f"toy/{asset}")["x"].tolist()
-
-    def later(self, **amount: float) -> None:
-        self.retrain.now += timedelta(**amount).total_seconds()
+from butterquant_tests.automation.retrain_team import Measured, Team, begun, correct, fail, fail_to_the_end
 
 
 @pytest.fixture
 def team(tmp_path: Path) -> Team:
     """A built home whose record of retrains has begun."""
-    made = Team(tmp_path)
-    made.fresh.execute(made.fresh.tick()[0])
-    assert made.retrain.tick() == []
-    assert made.retrain.said == "nothing calls for a retrain"
-    assert [reason.name for event in made.events() for reason in event.reasons] == ["first_look"]
-    assert made.taken == []
-    made.later(days=3)
-    return made
-
-
-def correct(team: Team, value: int) -> None:
-    """New data: everything but what trains is brought up to date."""
-    team.source.values["2018-02"] = value
-    (request,) = team.fresh.tick()
-    assert team.fresh.execute(request).success
+    return begun(Team(tmp_path))
 
 
 def test_new_data_alone_retrains_nothing_and_is_said_to_wait(team: Team) -> None:
@@ -247,6 +161,61 @@ def test_a_daemon_that_died_after_recording_requests_the_run_and_no_second_one(t
     once_more.now = revived.now
     assert once_more.tick() == []
     assert len(team.events()) == 2
+
+
+def test_a_daemon_that_was_down_over_a_weekend_still_asks_for_what_it_had_recorded(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (lost,) = team.retrain.tick()
+    team.later(days=4)
+    (request,) = team.retrain.tick()
+    assert request.tags[EVENT_TAG] == lost.tags[EVENT_TAG]
+
+
+def test_a_retrain_whose_runs_were_pruned_long_ago_is_not_asked_for_again(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (lost,) = team.retrain.tick()
+    team.later(days=team.house.settings.prune_after_days + 1)
+    (request,) = team.retrain.tick()
+    assert request.tags[EVENT_TAG] != lost.tags[EVENT_TAG]
+    assert request.tags[REASONS_TAG] == "monthly"
+
+
+def test_the_occasion_of_a_retrain_that_was_given_up_fires_again_and_not_at_once(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (request,) = team.retrain.tick()
+    fail_to_the_end(team, request)
+    failed = team.events()[-1]
+    assert (failed.event_id, failed.outcome) == (request.tags[EVENT_TAG], "requested")
+    assert failed.failed_at is not None
+    assert team.retrain.tick() == []
+    assert "this waits: 3 of 23 columns drifted" in team.retrain.said
+    team.later(days=2)
+    (renewed,) = team.retrain.tick()
+    assert renewed.tags[EVENT_TAG] != request.tags[EVENT_TAG]
+    assert renewed.tags[REASONS_TAG] == "feature_drift"
+    assert team.retrain.execute(renewed).success
+    assert team.values("model") == [1, 2, 1]
+    assert team.retrain.tick() == []
+    team.later(days=3)
+    assert team.retrain.tick() == []
+    assert team.retrain.said == "nothing calls for a retrain"
+    assert len(team.events()) == 3
+
+
+def test_a_retry_waits_for_the_run_that_is_under_way(team: Team) -> None:
+    correct(team, 2)
+    team.conditions = [Measured()]
+    (request,) = team.retrain.tick()
+    fail(team, request)
+    job = team.retrain.definitions().resolve_job_def(REFRESH)
+    busy = team.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=process_tags())
+    assert team.retrain.tick(after=3600) == []
+    assert "a run is under way" in team.retrain.said
+    team.instance.report_run_canceled(busy)
+    assert len(team.retrain.tick()) == 1
 
 
 def test_one_run_at_a_time_and_the_reason_is_kept(team: Team) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -21,6 +21,12 @@ class Measured:
     fired: bool = True
     figures: Mapping[str, float] = field(default_factory=lambda: {"columns": 3.0})
     text: str = "3 of 23 columns drifted"
+
+
+def given_up(days_ago: float, after_hours: float = 1.5, kind: Kind = "full", *reasons: Reason) -> RetrainEvent:
+    """A retrain of which every attempt failed."""
+    asked = event(days_ago, kind, "requested", *reasons)
+    return replace(asked, failed_at=asked.at + timedelta(hours=after_hours))
 
 
 def event(days_ago: float, kind: Kind = "full", outcome: Outcome = "requested", *reasons: Reason) -> RetrainEvent:
@@ -45,6 +51,65 @@ def test_a_condition_acts_once_per_month() -> None:
     assert decide(NOW, [acted], [Measured()], CONFIG).action == "none"
     assert decide(NOW, [acted], [Measured(month="2018-07")], CONFIG).action == "full"
     assert decide(NOW, [acted], [Measured(name="calibration_decay")], CONFIG).action == "full"
+
+
+def test_what_a_retrain_was_given_up_over_calls_for_one_again_after_the_minimum_interval() -> None:
+    reason = Reason("feature_drift", "2018-06", {}, "drifted")
+    history = [event(5), given_up(1.9, 1.5, "full", reason)]
+    assert decide(NOW, history, [Measured()], CONFIG).action == "wait"
+    renewed = decide(NOW + timedelta(hours=3), history, [Measured()], CONFIG)
+    assert (renewed.action, [reason.name for reason in renewed.reasons]) == ("full", ["feature_drift"])
+    again = [*history, event(0, "full", "requested", reason)]
+    assert decide(NOW + timedelta(days=3), again, [Measured()], CONFIG).action == "none"
+
+
+def test_a_period_is_not_over_because_of_a_retrain_that_was_given_up() -> None:
+    history = [event(40), given_up(4)]
+    assert [r.name for r in decide(NOW, history, [], CONFIG).reasons] == ["monthly"]
+    assert [r.name for r in decide(NOW, [event(8), given_up(4)], [], CONFIG).reasons] == ["weekly"]
+    assert decide(NOW, [event(40), event(4)], [], CONFIG).action == "none"
+
+
+def left_alone(days: int, conditions: Callable[[int], list[Measured]]) -> tuple[list[int], list[RetrainEvent]]:
+    """Days on which a retrain is asked for, each of which is given up within half an hour; and the history."""
+    hasty, history, asked = RetrainConfig(minimum_hours=0), [event(40)], []
+    for hour in range(days * 24):
+        now = NOW + timedelta(hours=hour)
+        made = decide(now, history, conditions(hour // 24), hasty)
+        if made.action == "full":
+            asked.append(hour // 24)
+            wanted = new_event(now, "full", "requested", 0, made.reasons)
+            history.append(replace(wanted, failed_at=now + timedelta(minutes=30)))
+        else:
+            assert made.action == "wait"
+    return asked, history
+
+
+def test_a_cause_that_lasts_is_met_ever_more_seldom_down_to_once_in_eight_days() -> None:
+    asked, history = left_alone(36, lambda day: [Measured()])
+    assert asked == [0, 1, 3, 7, 15, 23, 31]
+    held = decide(NOW + timedelta(days=31, hours=20), history, [Measured()], CONFIG)
+    assert "the last retrain was given up at 2018-07-21 18:30, as were the 6 before it; until 2018-07-29" in held.text
+    after_one_that_worked = [*history, replace(history[-1], at=NOW + timedelta(days=45), failed_at=None)]
+    given = replace(history[-1], at=NOW + timedelta(days=48), failed_at=NOW + timedelta(days=48, hours=1))
+    again = decide(
+        NOW + timedelta(days=50, hours=2), [*after_one_that_worked, given], [Measured(month="2018-08")], CONFIG
+    )
+    assert again.action == "full"
+
+
+def test_a_home_that_has_failed_for_years_is_still_decided_on() -> None:
+    history = [given_up(9 + 2 * n, 1, "full", Reason("feature_drift", "2018-06", {}, "x")) for n in range(200, -1, -1)]
+    assert decide(NOW, history, [Measured()], CONFIG).action == "full"
+    assert decide(NOW - timedelta(days=2), history, [Measured()], CONFIG).action == "wait"
+
+
+def test_code_that_was_not_tried_yet_waits_a_day_only() -> None:
+    def changed(day: int) -> list[Measured]:
+        return [Measured("code", "old" if day < 20 else "new", text="code changed")]
+
+    asked, _ = left_alone(40, changed)
+    assert asked == [0, 1, 3, 7, 15, 20, 28, 36]
 
 
 def test_conditions_that_fire_together_make_one_retrain() -> None:

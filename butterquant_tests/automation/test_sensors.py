@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from butterquant_assets.automation import retries
 from butterquant_assets.automation.jobs import REFRESH
-from butterquant_assets.automation.retries import RetryPolicy
+from butterquant_assets.automation.retries import Attempts, Brake, RetryPolicy, Trouble
 from butterquant_assets.automation.runs import HOST_TAG, PID_TAG, fail_dead_runs, process_tags
-from butterquant_assets.automation.sensors import FULL_LOOK_SECONDS, POLICY, build_freshness_sensor
+from butterquant_assets.automation.sensors import FULL_LOOK_SECONDS, POLICY, Memory, build_freshness_sensor
 from butterquant_assets.foundation import errors
+from butterquant_assets.foundation.freshness import Window
+from butterquant_assets.orchestration.declaration import LakeAsset, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_tests.automation.desk import Desk
-from butterquant_tests.automation.toys import ToySource, toy_house
+from butterquant_tests.automation.toys import ToySource, contract, raw, toy_house
 
 
 @pytest.fixture
@@ -169,6 +173,91 @@ def test_a_failure_is_tried_a_bounded_number_of_times_ever_later_and_something_n
     assert "have not cured" in desk.said
     source.values["2018-01"] = 5
     assert len(desk.tick()) == 1
+
+
+def failing_total(error: str | None) -> LakeAsset:
+    """The sum of `toys`, with a bug that meets every input but a 7 alike; or another version, without it."""
+
+    def total(work: Work) -> pd.DataFrame:
+        rows = work.read("toy/raw")
+        if error and 7 not in rows["x"].tolist():
+            raise errors.DataError(error)
+        return rows
+
+    code = [errors] if error else [errors, retries]
+    return lake_asset(contract("toy/total", None), reads=[Window("toy/raw")], code=code, axis=None)(total)
+
+
+def storm(desk: Desk, source: ToySource, hours: int) -> list[float]:
+    """When runs were asked for in hours with new data each; all of them fail."""
+    asked = []
+    for hour in range(hours):
+        source.values["2018-03"] = 100 + hour
+        for _ in range(12):
+            for request in desk.tick(after=300.0):
+                asked.append(desk.now)
+                assert not desk.execute(request).success
+    return asked
+
+
+def test_an_error_that_meets_every_input_alike_keeps_its_waits_and_other_code_does_not_wait(
+    tmp_path: Path, source: ToySource
+) -> None:
+    desk = Desk(toy_house(tmp_path, source, (raw, failing_total("a bug"))), dg.DagsterInstance.ephemeral())
+    asked = storm(desk, source, 7)
+    assert len(asked) <= 16  # without the brake it is five an hour
+    assert sum(at > desk.now - 7200.0 for at in asked) <= 4
+    source.values["2018-03"] = 99
+    assert desk.tick() == []
+    assert "runs in a row have failed" in desk.said
+    mended = Desk(
+        toy_house(tmp_path, source, (raw, failing_total(None))), desk.instance, cursor=desk.cursor, now=desk.now
+    )
+    assert mended.execute(mended.tick()[0]).success
+    assert mended.tick() == []
+
+
+def test_a_correction_after_many_failures_waits_for_an_hour_at_most(tmp_path: Path, source: ToySource) -> None:
+    desk = Desk(toy_house(tmp_path, source, (raw, failing_total("a bug"))), dg.DagsterInstance.ephemeral())
+    storm(desk, source, 7)
+    source.values["2018-02"], corrected = 7, desk.now
+    while not (requests := desk.tick()):
+        assert desk.now - corrected <= 3600.0
+    assert desk.execute(requests[0]).success
+    assert desk.tick() == []
+    source.values["2018-02"] = 1  # the bug again, after a success
+    assert len(desk.tick()) == 1
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "[]",
+        "x",
+        "null",
+        "7",
+        '{"tried": [{"fingerprint": "a", "attempts": 1}]}',
+        '{"tried": 5}',
+        '{"next_look": "soon"}',
+        '{"next_look": null}',
+        '{"brake": [1]}',
+        '{"brake": {"troubles": [{"identity": "a"}]}}',
+    ],
+)
+def test_a_cursor_that_is_not_understood_begins_afresh(desk: Desk, cursor: str) -> None:
+    assert Memory.from_cursor(cursor) == Memory()
+    desk.cursor = cursor
+    assert len(desk.tick()) == 1
+
+
+def test_of_a_cursor_of_another_version_the_known_part_is_kept() -> None:
+    memory = Memory("digest", 5.0, (Attempts("a", 2, 9.0),), Brake("r1", "code", 5.0, (Trouble("x", 3),)))
+    assert Memory.from_cursor(memory.to_cursor()) == memory
+    later = json.loads(memory.to_cursor())
+    later["tried"][0]["first"] = later["brake"]["first"] = later["first"] = 1
+    assert Memory.from_cursor(json.dumps(later)) == memory
+    earlier = {name: value for name, value in later.items() if name != "brake"}
+    assert Memory.from_cursor(json.dumps(earlier)) == Memory("digest", 5.0, (Attempts("a", 2, 9.0),))
 
 
 def test_a_daemon_that_restarts_neither_repeats_nor_loses_an_attempt(

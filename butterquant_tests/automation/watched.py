@@ -22,6 +22,7 @@ from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.declaration import Result, Work, lake_asset
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.io_manager import LakeIOManager
+from butterquant_assets.orchestration.span import GROWS_TO
 
 MONTHS = ("2018-01", "2018-02", "2018-03")
 RAW, TOTAL, WATCH = "toy/raw", "toy/total", "monitoring/watch"
@@ -37,13 +38,17 @@ class ToySource:
 
     def __init__(self) -> None:
         self.values = dict.fromkeys(MONTHS, 1)
+        self.day = 5  # of the month, of each row
         self.broken: str | None = None  # fetching fails with this message
         self.unreadable: str | None = None  # even looking fails
+
+    def span(self) -> tuple[str, str]:
+        return MONTHS[0], MONTHS[-1]
 
     def fingerprints(self, dataset: str, months: Sequence[str]) -> dict[str, str]:
         if self.unreadable:
             raise errors.SourceError(self.unreadable)
-        return {month: str(self.values[month]) for month in months}
+        return {month: f"{self.values[month]} {self.day}" for month in months}
 
     def keys_held(self, dataset: str) -> Sequence[str]:
         return MONTHS
@@ -51,7 +56,7 @@ class ToySource:
     def fetch(self, dataset: str, months: Sequence[str]) -> pd.DataFrame:
         if self.broken:
             raise errors.SourceError(self.broken)
-        sessions = pd.to_datetime([f"{month}-05" for month in months]).astype("datetime64[us]")
+        sessions = pd.to_datetime([f"{month}-{self.day:02}" for month in months]).astype("datetime64[us]")
         return pd.DataFrame({"session": sessions, "x": [self.values[month] for month in months]})
 
     def describe(self) -> dict[str, str]:
@@ -82,17 +87,20 @@ def watch(work: Work) -> Result:
     return Result({"watch": rows}, facts=facts)
 
 
-def toy_house(home: Path, source: ToySource) -> House:
+def toy_house(home: Path, source: ToySource, *, endless: bool = False) -> House:
     binding = {"start": MONTHS[0], "end": MONTHS[-1], "market_start": MONTHS[0], "market_end": MONTHS[-1]}
+    binding |= {GROWS_TO: None} if endless else {}
     return House(HomeSettings(home=home), MonthAxes(binding), [raw, total, watch], lambda: source)
 
 
 class Site:
     """A house with its definitions and an instance."""
 
-    def __init__(self, home: Path, instance: dg.DagsterInstance, max_attempts: int = 3) -> None:
+    def __init__(
+        self, home: Path, instance: dg.DagsterInstance, max_attempts: int = 3, *, endless: bool = False
+    ) -> None:
         self.source, self.instance = ToySource(), instance
-        self.house = toy_house(home, self.source)
+        self.house = toy_house(home, self.source, endless=endless)
         self.definitions = dg.Definitions(
             assets=[*build_assets(self.house), build_failed_partitions(self.house, max_attempts, ("hook-secret",))],
             jobs=[dg.define_asset_job(REFRESH, dg.AssetSelection.groups("toy", "monitoring")), failed_partitions_job],

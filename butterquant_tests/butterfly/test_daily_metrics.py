@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.butterfly.daily_metrics import COLUMNS, DAILY_METRICS, metric_rows, receipts
+from butterquant_assets.butterfly.decisions import DecisionRules
 from butterquant_assets.butterfly.features import FEATURES, build_features
-from butterquant_assets.butterfly.replay import TimedModel
+from butterquant_assets.butterfly.replay import TimedModel, replay
 from butterquant_assets.foundation.sql_files import read_query, sql_folder
 from butterquant_tests.butterfly.decision_cases import CLASS_VALUES
 from butterquant_tests.butterfly.metric_cases import constant_model, scan_of
@@ -59,6 +60,29 @@ def test_a_later_retraining_and_later_sessions_change_no_row() -> None:
     whole = rows_of(scan)
     cut = rows_of(scan[scan["session"] < "2018-02-01"], MODELS[:1])
     pd.testing.assert_frame_equal(cut, whole[whole["time"] < "2018-02-01"], check_exact=True)
+
+
+def rounding_model() -> TimedModel:
+    """A model whose answer depends on how many rows it is asked about, as the rounding of a matrix product does."""
+
+    def predict(X: np.ndarray) -> np.ndarray:
+        return np.tile([0.25 + 1e-9 * len(X), 0.25, 0.25, 0.25 - 1e-9 * len(X)], (len(X), 1))
+
+    return TimedModel(np.datetime64("2017-01-01"), "v", SimpleNamespace(predict=predict), CLASS_VALUES, 0.0, "")
+
+
+def test_a_month_says_the_same_whichever_months_are_made_with_it() -> None:
+    scan = scan_of("2018-01-02", 60)
+    month, models = scan["session"].dt.strftime("%Y-%m"), [rounding_model()]
+    whole = rows_of(scan, models)
+    decided = replay(scan, build_features(scan), models, models, DecisionRules())
+    for one in month.unique():
+        alone = scan[month == one].reset_index(drop=True)
+        of_whole = whole[whole["time"].dt.strftime("%Y-%m") == one].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows_of(alone, models), of_whole, check_exact=True)
+        of_decided = decided[decided["session"].dt.strftime("%Y-%m") == one].reset_index(drop=True)
+        made = replay(alone, build_features(alone), models, models, DecisionRules())
+        pd.testing.assert_frame_equal(made, of_decided, check_exact=True)
 
 
 def test_a_row_the_model_has_no_opinion_on_has_none_written() -> None:

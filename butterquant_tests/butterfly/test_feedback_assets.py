@@ -266,10 +266,11 @@ def test_without_decisions_there_is_nothing_to_take_and_the_error_says_what_to_d
 
 
 @pytest.mark.slow
-def test_the_model_retrains_once_after_a_take_and_everything_settles(tmp_path: Path) -> None:
-    homes.write_vendor_files(tmp_path / "data")
-    home = tmp_path / "home"
-    homes.build(home, tmp_path / "data")
+def test_the_model_retrains_once_after_a_take_and_everything_settles(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    built, data, _ = homes.shared(tmp_path_factory)
+    home, _ = homes.copy_of(built, data, tmp_path)
     assert json.loads(homes.butterquant("feedback", "show", "--json", home=home).stdout)["takes"] == []
     taken = json.loads(homes.butterquant("feedback", "take", "--until", "2016-08-15", "--json", home=home).stdout)
     assert taken["added"] > 10

@@ -24,7 +24,7 @@ from butterquant_assets.butterfly.short_term_onnx import (
 from butterquant_assets.butterfly.short_term_training import INPUTS, inputs_of, reference_medians
 from butterquant_assets.butterfly.volatility import TrainedVolatility
 from butterquant_assets.foundation.errors import DataError, ModelStoreError
-from butterquant_assets.foundation.model_store import canonical_json
+from butterquant_assets.foundation.model_content import canonical_json
 from butterquant_assets.learning.onnx_export import open_session, run_session
 from butterquant_tests.butterfly.short_term_cases import DATA_VERSIONS, SMALL, made_up_rows
 

@@ -10,9 +10,9 @@ from butterquant_assets.butterfly.short_term_training import (
     NetworkSettings,
     ShortTermConfig,
     evaluation_rows,
-    fold_numbers,
     folds_of,
     parts_of,
+    walked_folds,
 )
 from butterquant_assets.foundation.errors import DataError
 from butterquant_tests.butterfly.short_term_cases import SMALL, made_up_rows
@@ -35,9 +35,12 @@ def test_targets_of_training_rows_are_known_before_the_first_tested_session() ->
         assert rows.loc[parts.fit, "target_session"].max() < rows.loc[parts.validation, "session"].min()
         assert not (parts.fit & parts.validation).any()
         assert ((parts.fit | parts.validation) <= parts.train).all()
-    numbers = fold_numbers(rows, folds)
+    tests = walked_folds(rows, folds)
+    numbers = tests.fold
     assert sorted(set(numbers)) == [-1, *range(len(folds))]
     assert (np.diff(numbers) >= 0).all()
+    assert tests.tested.tolist() == np.any([fold.test for fold in folds], axis=0).tolist()
+    assert tests.boundaries == tuple(facts["boundary"] for facts in tests.summary)
 
 
 def test_too_little_evidence_is_refused_with_what_is_missing() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from butterquant_assets.butterfly import evaluation, success, success_report
+from butterquant_assets.butterfly import evaluation, success, success_record, success_report
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.geometry import geometry_probabilities
 from butterquant_assets.butterfly.labels import ROI_KINDS
@@ -203,8 +203,8 @@ def test_the_card_is_plain_json_and_says_what_a_service_needs() -> None:
 
 
 def test_a_class_without_training_rows_counts_at_its_bound() -> None:
-    assert success.class_values([0, 0, 3], [-0.5, -0.7, 0.9]) == pytest.approx([-0.6, -0.10, 0.05, 0.9])
-    assert success.class_values([1], [0.0]) == pytest.approx([-0.10, 0.0, 0.05, 0.15])
+    assert success_record.class_values([0, 0, 3], [-0.5, -0.7, 0.9]) == pytest.approx([-0.6, -0.10, 0.05, 0.9])
+    assert success_record.class_values([1], [0.0]) == pytest.approx([-0.10, 0.0, 0.05, 0.15])
 
 
 # ------------------------------------------------------------------------------------------------ refusals

@@ -13,7 +13,7 @@ from butterquant_assets.butterfly.short_term_schemas import evaluation_contract
 from butterquant_assets.butterfly.short_term_training import ShortTermConfig, folds_of
 from butterquant_assets.butterfly.volatility import LEARNERS, PREDICTORS, PRIMARY, TrainedVolatility
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.model_store import canonical_json
+from butterquant_assets.foundation.model_content import canonical_json
 from butterquant_tests.butterfly.short_term_cases import DATA_VERSIONS, SMALL, made_up_rows
 
 

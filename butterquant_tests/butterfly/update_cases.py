@@ -81,7 +81,7 @@ def update_case() -> Case:
         weighted.append(replace(old, ensemble=new))
     for timed in weighted:
         folder = vintage_folder(str(timed.first.astype("datetime64[M]")), weighted)
-        files |= {folder + path: content for path, content in ensemble_files.to_files(timed.ensemble).items()}
+        files |= {f"{folder}/{path}": content for path, content in ensemble_files.to_files(timed.ensemble).items()}
     parent = Parent(model.version, model.training, files, weighted)
     return Case(given, parent, update.update_rows(scanned, features, outcomes, LABEL))
 

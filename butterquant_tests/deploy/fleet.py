@@ -16,7 +16,9 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+import yaml
 
+from butterquant_tests import forks
 from butterquant_tests.homes import SETTINGS
 from butterquant_tests.shared_data import ROOT
 
@@ -64,7 +66,7 @@ def wait_until(condition: Callable[[], Any], seconds: float, complaint: str) -> 
 def environment(home: Path, dagster_home: Path, postgres: str, broker: str, **more: str) -> dict[str, str]:
     """What every process of the installation has in its environment."""
     url = sa.make_url(postgres)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    kept = forks.own_environment()
     return (
         kept
         | SETTINGS
@@ -87,12 +89,11 @@ def environment(home: Path, dagster_home: Path, postgres: str, broker: str, **mo
 def prepare_instance(folder: Path) -> None:
     """DAGSTER_HOME with the shipped configuration, but without the queue: a run starts when it is submitted."""
     folder.mkdir(parents=True)
-    text = (ROOT / "dagster.yaml").read_text()
-    queued = "  module: dagster\n  class: QueuedRunCoordinator\n"
-    assert queued in text
-    direct = "  module: dagster.core.run_coordinator\n  class: DefaultRunCoordinator\n"
-    limits = text[text.index("concurrency:\n") : text.index("# A run whose process died")]
-    (folder / "dagster.yaml").write_text(text.replace(queued, direct).replace(limits, ""))
+    shipped = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    assert shipped["run_coordinator"]["class"] == "QueuedRunCoordinator"
+    shipped["run_coordinator"] = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
+    del shipped["concurrency"]  # limits of the queue
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(shipped))
     shutil.copy(ROOT / "workspace.yaml", folder)
 
 

@@ -12,9 +12,13 @@ import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
+from dagster._grpc.utils import default_sensor_grpc_timeout
 
 from butterquant_assets.cli import main
-from butterquant_assets.orchestration.executors import DEFAULT_QUEUE, TRAINING
+from butterquant_assets.orchestration.event_batches import BATCH_EVENTS, BATCH_VARIABLE
+from butterquant_assets.orchestration.executors import DEFAULT_QUEUE
+from butterquant_assets.orchestration.instance import PROFILE
+from butterquant_assets.orchestration.pools import TRAINING_POOL
 from butterquant_tests.shared_data import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -110,7 +114,7 @@ def test_only_the_webserver_and_serving_are_published_and_on_this_machine_only(c
 
 def test_the_queues_of_the_workers_are_those_that_steps_ask_for(compose: dict[str, Any]) -> None:
     commands = [compose["services"][name]["command"] for name in ("worker", "training")]
-    assert [command[-1] for command in commands] == [DEFAULT_QUEUE, TRAINING]
+    assert [command[-1] for command in commands] == [DEFAULT_QUEUE, TRAINING_POOL]
 
 
 @pytest.mark.parametrize("service", ["worker", "training", "serving"])
@@ -129,6 +133,41 @@ def test_the_scaled_out_instance_differs_from_the_production_one_in_two_places_o
     logs = scaled.pop("compute_logs")
     assert logs["config"]["base_dir"].startswith("/home/butterquant/data/")
     assert scaled == production
+
+
+def test_runs_store_their_events_in_batches_wherever_postgresql_holds_them(
+    compose: dict[str, Any], values: dict[str, Any]
+) -> None:
+    for name in ROLES:
+        assert compose["services"][name]["environment"][BATCH_VARIABLE] == BATCH_EVENTS, name
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    assert {"name": BATCH_VARIABLE, "value": BATCH_EVENTS} in deployment["env"]
+    assert f"    {BATCH_VARIABLE}={BATCH_EVENTS} \\\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_a_sensor_has_five_minutes_for_its_first_look_at_a_large_lake(
+    compose: dict[str, Any], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    name, seconds = "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", "300"
+    for role in ("daemon", "code"):
+        assert compose["services"][role]["environment"][name] == seconds, role
+    for role in (values["dagsterDaemon"], deployment):
+        assert {"name": name, "value": seconds} in role["env"]
+    monkeypatch.setenv(name, seconds)
+    assert default_sensor_grpc_timeout() == 300  # the installed Dagster knows the variable
+
+
+def test_a_run_that_was_asked_for_waits_two_seconds_and_skipped_ticks_are_kept_for_a_day(
+    values: dict[str, Any],
+) -> None:
+    for profile in (ROOT / "dagster.yaml", DEPLOY / "dagster.yaml", PROFILE):
+        instance = read(profile)
+        assert instance["run_coordinator"]["config"]["dequeue_interval_seconds"] == 2
+        assert instance["retention"]["sensor"]["purge_after_days"]["skipped"] == 1
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    assert queue["dequeueIntervalSeconds"] == 2
+    assert values["retention"]["sensor"]["purgeAfterDays"]["skipped"] == 1
 
 
 def test_the_workspace_names_the_code_server_and_the_location_of_the_project(compose: dict[str, Any]) -> None:

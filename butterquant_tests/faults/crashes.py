@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from butterquant_tests import homes
+from butterquant_tests import forks, homes
 
 Point = Literal["before_write", "before_rename", "between_partitions", "before_event"]
 POINTS: tuple[Point, ...] = get_args(Point)
@@ -33,60 +32,33 @@ START, END = "2016-06", "2016-08"
 class Runs:
     """The other end of the pipe: asks for runs and learns how they ended."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, forker: forks.Forker) -> None:
+        self._forker = forker
 
     def build(self, home: Path, data: Path) -> None:
         """A home with everything made, without a run."""
-        assert self._ask({"build": str(home), "data": str(data)})["status"] == "done"
+        assert self._forker.ask({"build": str(home), "data": str(data)})["status"] == "done"
 
     def run(self, home: Path, point: Point | None = None, nth: int = 0) -> dict[str, Any]:
         """`butterquant run --json`; with a point, killed at the nth time it is reached. `code` is the exit status."""
-        return self._ask({"home": str(home), "point": point, "nth": nth})
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "the process that forks runs has died; its messages are above"
-        return json.loads(answer)
+        return self._forker.ask({"home": str(home), "point": point, "nth": nth})
 
 
 @contextmanager
 def forking_process(folder: Path) -> Iterator[Runs]:
     """The process that forks runs, for as long as the block lasts."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", __name__],
-        env=kept | homes.SETTINGS,
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    forker = forks.Forker(__name__, forks.own_environment() | homes.SETTINGS, folder)
     try:
-        yield Runs(process)
+        yield Runs(forker)
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
+        forker.end()
 
 
 # -- in the process that forks
 
 
-def serve() -> None:
-    """Answer orders until there are none."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a run prints is no answer
-    _only_graph()
-    for line in sys.stdin:
-        order = json.loads(line)
-        answer = _build(order) if "build" in order else _forked(order)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
+    return _build(order) if "build" in order else _forked(order)
 
 
 def _only_graph() -> None:
@@ -122,6 +94,8 @@ def _forked(order: dict[str, Any]) -> dict[str, Any]:
 
 def _run(home: Path, report: Path, point: Point | None, nth: int) -> None:
     """The child: runs, reports and ends; never returns."""
+    import traceback
+
     import sqlalchemy as sa
 
     from butterquant_assets.definitions import Settings
@@ -138,6 +112,9 @@ def _run(home: Path, report: Path, point: Point | None, nth: int) -> None:
         report.write_text(json.dumps(bring_up_to_date(load_settings(Settings, {"home": home}))))
         code = 0
     finally:
+        if code:
+            traceback.print_exc()
+        sys.stderr.flush()
         os._exit(code)
 
 
@@ -155,7 +132,7 @@ def _die_at(point: Point, nth: int) -> None:
     """Have this process kill itself when it comes to a point for the nth time, from 1."""
     import dagster as dg
 
-    from butterquant_assets.foundation import files, lake
+    from butterquant_assets.foundation import files, lake, lake_storage
 
     passed = 0
 
@@ -166,7 +143,7 @@ def _die_at(point: Point, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if point == "before_write":
-        _before(lake, "write_atomically", come)
+        _before(lake_storage, "write_atomically", come)
     elif point == "before_rename":
         _before(files.os, "replace", lambda _, target: come() if str(target).endswith(".parquet") else None)
     elif point == "between_partitions":
@@ -203,4 +180,4 @@ def _after(owner: Any, name: str, then: Callable[..., None]) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    forks.serve(_only_graph, _answer)

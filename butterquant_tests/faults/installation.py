@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from butterquant_tests import homes
+from butterquant_tests import forks, homes
 from butterquant_tests.deploy.fleet import free_port, listens, wait_until
 from butterquant_tests.shared_data import ROOT
 
@@ -27,7 +27,7 @@ LOCATION = "butterquant_tests.faults.quick_definitions"
 def variables_for(home: Path, dagster_home: Path, postgres: str, **more: str) -> dict[str, str]:
     """The environment of every process: storage and warehouse on PostgreSQL, everything small."""
     url = sa.make_url(postgres)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BUTTERQUANT_", "DAGSTER_"))}
+    kept = forks.own_environment()
     database = {
         "HOST": url.host,
         "PORT": url.port or 5432,
@@ -76,7 +76,8 @@ class Installation:
 
     def migrate(self) -> None:
         """Make Dagster's tables, in one process before there are others."""
-        self._dagster("instance", "migrate")
+        with instance_of(self.variables) as instance:
+            instance.get_runs(limit=1)
 
     def start_code_server(self) -> None:
         """Serve the definitions; runs are its children."""
@@ -127,21 +128,13 @@ class Installation:
 
     def butterquant(self, *arguments: str) -> str:
         """The command line in this environment."""
-        command = [sys.executable, "-m", "butterquant_assets.cli", *arguments]
-        done = subprocess.run(
-            command, env=self.variables, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
-        )
+        done = forks.butterquant(arguments, folder=ROOT, environment=self.variables)
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
     def tail(self) -> str:
         """The ends of the logs, for a test that fails."""
         return "\n".join(f"-- {log.name}\n{log.read_text()[-2000:]}" for log in sorted(self.folder.glob("*.log")))
-
-    def _dagster(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "dagster", *arguments]
-        done = subprocess.run(command, env=self.variables, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as out:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from butterquant_tests import homes
+from butterquant_tests import forks, homes
 from butterquant_tests.deploy.fleet import wait_until
 from butterquant_tests.faults import state
 from butterquant_tests.faults.installation import instance_of, variables_for
@@ -25,6 +25,7 @@ from butterquant_tests.shared_data import ROOT
 
 # What ends in the warehouse, with all that it is made from: models, champion, scans, decisions, metrics.
 SELECT = '+key:"butterfly/daily_metrics" or +key:"butterfly/decision_records"'
+RUN = ("run", "--json", "--select", SELECT)
 SOURCE = ("SOURCE", "DATA_DIR", "START", "END")
 CORRECTED = "2016-07"
 TICKERS = 6
@@ -63,7 +64,7 @@ class Copy:
     def start(self) -> subprocess.Popen[str]:
         """`butterquant run` of the selection, in a process group of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "butterquant_assets.cli", "run", "--json", "--select", SELECT],
+            [sys.executable, "-m", "butterquant_assets.cli", *RUN],
             env=self.variables,
             cwd=ROOT,
             text=True,
@@ -74,10 +75,9 @@ class Copy:
 
     def run(self) -> dict[str, Any]:
         """The same, to its end; its report."""
-        process = self.start()
-        said, problems = process.communicate(timeout=300)
-        assert process.returncode == 0, f"exit {process.returncode}: {said}\n{problems}"
-        report: dict[str, Any] = json.loads(said)
+        done = forks.butterquant(RUN, folder=ROOT, environment=self.variables)
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
+        report: dict[str, Any] = json.loads(done.stdout)
         return report
 
     def migrate(self) -> None:

@@ -11,9 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -59,9 +56,11 @@ def soak(folder: Path, kills: int, seed: int) -> Progress:
         homes.run(folder / "undisturbed")
         whole = time.monotonic() - began
         wanted = min(A_ROUND, kills - progress.kills)
-        moments = rng.uniform(0.1, 0.8, size=wanted) * whole
+        moments = rng.uniform(0.05, 0.35, size=wanted) * whole
         # Once a run came to its end there is nothing left to be killed at.
-        killed = sum(1 for _ in itertools.takewhile(lambda at: _killed(folder / "killed", at), map(float, moments)))
+        killed = sum(
+            1 for _ in itertools.takewhile(lambda at: homes.killed_run(folder / "killed", at), map(float, moments))
+        )
         report = homes.run(folder / "killed")
         _compare(folder, f"round {progress.rounds} ({said}), {killed} kills, ended {report['status']}")
         progress = Progress(
@@ -111,18 +110,6 @@ def _correct(data: Path, number: int, rng: np.random.Generator) -> str:
     bars.to_parquet(temporary)
     temporary.replace(path)
     return f"{ticker} {month}"
-
-
-def _killed(home: Path, after: float) -> bool:
-    """Start a run and kill it after some seconds; whether it was still at it."""
-    process = homes.start("run", home=home)
-    try:
-        process.wait(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
 
 
 def _compare(folder: Path, when: str) -> None:

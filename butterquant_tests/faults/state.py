@@ -13,6 +13,7 @@ from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
 # When something was written, and the identities that hold it, are the only things that may differ.
 TABLES = ("daily_metrics", "trade_decisions", "decision_outcomes", "model_registry", "model_events")
 VOLATILE = {"at", "event_id", "taken_at", "published_at", "sequence", "applied_at"}
+VOLATILE |= {"decided_at", "revised_at", "withdrawn_at", "said_since", "superseded_at"}
 
 
 def warehouse_rows(url: str) -> dict[str, list[tuple[object, ...]]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from butterquant_assets.automation.retrain_sensor import EVENT_TAG, REASONS_TAG
+from butterquant_assets.automation.retrain_runs import EVENT_TAG, REASONS_TAG
 from butterquant_assets.foundation.lake import Lake
 from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.foundation.registry import Registry
@@ -37,7 +37,6 @@ SMALL = {
     "BUTTERQUANT_SAMPLING__HIGH_DAYS": "4",
     "BUTTERQUANT_TRAINING__STEP_ROWS": "60",
     "BUTTERQUANT_MONITORING__DRIFT__MINIMUM_MONTHS": "3",
-    "BUTTERQUANT_MONITORING__HTML": "false",
     "BUTTERQUANT_RETRAINING__MINIMUM_HOURS": "0",
 }
 MATERIALIZED = """query ($key: AssetKeyInput!, $partitions: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
@@ -115,8 +114,8 @@ def test_files_that_land_are_scanned_labelled_and_watched_and_drift_retrains(
     lake = Lake(tmp_path / "home" / "lake")
     log = RetrainLog(site.variables["BUTTERQUANT_WAREHOUSE_URL"])
     with instance_of(site.variables) as instance:
-        site.start_webserver()
         site.start_daemon()
+        site.start_webserver()
         wait_until(log.events, 90, "the retrain sensor has not looked")
         runs_before = run_ids(instance)
 

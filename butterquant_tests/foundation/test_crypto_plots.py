@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation import crypto_plots
+from butterquant_assets.foundation.drawing import MAX_BYTES
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import MAX_BYTES
 
 
 def shares(coins: int, days: int) -> pd.DataFrame:

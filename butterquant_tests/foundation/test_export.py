@@ -17,6 +17,7 @@ import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, WarehouseError
 from butterquant_assets.foundation.export import TABLES, export_table
+from butterquant_assets.foundation.files import temporary_of
 from butterquant_assets.foundation.sql_files import read_query, sql_folder
 from butterquant_assets.foundation.warehouse import Warehouse
 from butterquant_tests.foundation.test_warehouse import daily_metrics
@@ -141,8 +142,9 @@ def test_what_a_killed_export_left_goes_with_the_next_one_and_that_of_a_living_o
     dead.wait()
     folder = tmp_path / "out"
     folder.mkdir()
-    names = [f".m.parquet.{pid}.0123abcd.tmp" for pid in (dead.pid, os.getpid())]
-    others = [f".other.parquet.{dead.pid}.0123abcd.tmp", ".m.parquet.notes"]
+    mine, dead_one = f".{os.getpid()}.", f".{dead.pid}."
+    names = [temporary_of(Path("m.parquet")).name.replace(mine, pid) for pid in (dead_one, mine)]
+    others = [temporary_of(Path("other.parquet")).name.replace(mine, dead_one), ".m.parquet.notes"]
     for name in [*names, *others]:
         (folder / name).write_bytes(b"half")
     export_table(warehouse, "daily_metrics", folder / "m.parquet", **SPAN)

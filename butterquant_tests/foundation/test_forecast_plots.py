@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from butterquant_assets.foundation import forecast_plots, plots
+from butterquant_assets.foundation import forecast_plots
+from butterquant_assets.foundation.drawing import MAX_BYTES
 from butterquant_assets.foundation.errors import DataError
 
 
@@ -48,7 +49,7 @@ DRAWN: dict[str, Callable[[], bytes]] = {
 def test_a_plot_is_a_small_png_and_always_the_same(name: str) -> None:
     content = DRAWN[name]()
     assert DRAWN[name]() == content
-    assert len(content) <= plots.MAX_BYTES
+    assert len(content) <= MAX_BYTES
     image = Image.open(io.BytesIO(content))
     assert image.format == "PNG"
     assert len(set(image.convert("RGB").get_flattened_data())) > 10

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from butterquant_assets.foundation.contracts import Outcome, Verdict
@@ -38,43 +37,6 @@ def footer(of: pd.DataFrame, **changes: object) -> Footer:
         "rows": len(of), "digests": group_digests(of, "ticker"), "facts": {"n": 1, "nested": {"a": [1, 2]}},
     }  # fmt: skip
     return Footer(**{**values, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture(params=["local", "memory", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
-    if request.param == "local":
-        return Lake(tmp_path / "lake")
-    if request.param == "s3":
-        lend: Callable[[str], str] = request.getfixturevalue
-        return Lake(lend("s3_url"))
-    fsspec.filesystem("memory").rm("/", recursive=True) if fsspec.filesystem("memory").ls("/") else None
-    return Lake("memory://lake")
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """An object store in this process."""
-    server = pytest.importorskip("moto.server", reason="moto[server] is not installed").ThreadedMotoServer(
-        "127.0.0.1", port=0, verbose=False
-    )
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket's prefix, with the environment that leads there."""
-    # A file system that an earlier server's tests left in the cache would ask at the wrong port.
-    pytest.importorskip("s3fs", reason="s3fs is not installed").S3FileSystem.clear_instance_cache()
-    name = f"bucket-{secrets.token_hex(4)}"
-    variables = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}
-    for variable, value in variables.items():
-        monkeypatch.setenv(f"AWS_{variable}", value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(name)
-    return f"s3://{name}/lake"
 
 
 def test_what_is_written_is_read_back_with_types_and_provenance(lake: Lake) -> None:
@@ -268,9 +230,9 @@ def test_an_empty_lake_has_no_files(tmp_path: Path) -> None:
 def test_a_file_found_damaged_on_read_counts_as_missing_from_then_on(lake: Lake) -> None:
     lake.write("line/table", "2018-01", frame(), footer(frame()))
     path = lake.path("line/table", "2018-01")
-    raw = bytearray(lake._fs.cat_file(path))
+    raw = bytearray(lake._storage.fs.cat_file(path))
     raw[40] ^= 1
-    lake._fs.pipe_file(path, bytes(raw))
+    lake._storage.fs.pipe_file(path, bytes(raw))
     assert lake.footer("line/table", "2018-01") is not None  # the footer itself is whole
     with pytest.raises(DamagedFileError, match="not a readable Parquet file"):
         lake.read("line/table", ["2018-01"])
@@ -287,6 +249,7 @@ def test_a_footer_is_read_whatever_its_size(lake: Lake, rows: int) -> None:
     written = Footer(content_hash(table), {}, "", "", Verdict({}), rows, digests=dict.fromkeys(names, "0" * 24))
     lake.write("line/table", "2018-01", table, written)
     assert lake.footer("line/table", "2018-01") == written
+    assert Lake(lake.location).look(["line/table"]).footer("line/table", "2018-01") == written
 
 
 def test_an_object_store_that_cannot_be_reached_is_said_to_be_so(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,3 +366,17 @@ def test_a_file_that_another_process_replaced_is_seen_and_one_that_did_not_chang
     monkeypatch.undo()
     Path(ours.path("line/table", "2018-01")).unlink()
     assert ours.footer("line/table", "2018-01") is None
+
+
+def test_want_of_memory_is_no_damage(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.write("line/table", "2018-01", frame(), footer(frame()))
+
+    def fails(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read", fails)
+        with pytest.raises(LakeError, match="for want of memory: make room") as caught:
+            lake.read("line/table", ["2018-01"])
+    assert not isinstance(caught.value, DamagedFileError)
+    assert len(lake.read("line/table", ["2018-01"]))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from butterquant_assets.foundation.errors import ModelStoreError
-from butterquant_assets.foundation.model_store import ModelStore, canonical_json, content_version, weights_bytes
+from butterquant_assets.foundation.model_content import canonical_json, content_version, files_under, weights_bytes
+from butterquant_assets.foundation.model_store import ModelStore
 
 TENSORS = {
     "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -304,3 +305,9 @@ def test_a_pointer_that_names_no_version_is_refused(tmp_path: Path, content: byt
     (tmp_path / "success" / "champion.json").write_bytes(content)
     with pytest.raises(ModelStoreError, match=r"champion\.json"):
         store.champion("success")
+
+
+def test_the_files_of_a_folder_are_those_below_it_and_no_namesake() -> None:
+    files = {"members/a/x.json": b"1", "members/a/b/y.json": b"2", "members/ab/x.json": b"3", "a/x.json": b"4"}
+    assert files_under("members/a", files) == {"x.json": b"1", "b/y.json": b"2"}
+    assert files_under("members/none", files) == {}

@@ -29,6 +29,7 @@ A, B, C, D = ("a" * 16, "b" * 16, "c" * 16, "d" * 16)
 WHEN = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 FOR, AGAINST = {"promoted": True, "difference": 0.02}, {"promoted": False, "difference": -0.01}
 SESSION = pd.Timestamp("2018-01-02")
+NIGHT = pd.Timestamp("2018-01-02 23:15:00.25")
 
 
 def publish(store: ModelStore, version: str, name: str = NAME) -> dict[str, Any]:
@@ -645,7 +646,19 @@ def decisions(rows: int = 12) -> pd.DataFrame:
         values = [A if name == "model_version" else f"{name} {n}" for n in range(rows)]
         frame[name] = pd.Series(values, dtype="str").mask(frame["track"] == "baseline")
     frame["reason"] = pd.Series([f"rank {n}" for n in range(rows)], dtype="str")
-    return frame
+    frame["decided_at"] = pd.Series([NIGHT] * rows, dtype="datetime64[us]")
+    return frame.assign(timing=pd.Series(["in_time"] * rows, dtype="str"))
+
+
+def standing(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same decisions as the database gives them back while nothing has changed them."""
+    never = pd.Series([pd.NaT] * len(frame), dtype="datetime64[us]")
+    return frame.assign(
+        first_selected=frame["selected"],
+        revised_at=never,
+        withdrawn_at=never,
+        withdrawn_reason=pd.Series([None] * len(frame), dtype="str"),
+    )
 
 
 def outcomes() -> pd.DataFrame:
@@ -676,7 +689,7 @@ def test_decisions_come_back_as_they_were_written_and_a_second_write_changes_not
     frame = decisions()
     for _ in range(2):
         assert warehouse.upsert_frame("upsert_trade_decisions", frame) == len(frame)
-        assert_frame_equal(warehouse.fetch("trade_decisions", SPAN), frame, check_exact=True)
+        assert_frame_equal(warehouse.fetch("trade_decisions", SPAN), standing(frame), check_exact=True)
     assert warehouse.fetch(
         "trade_decisions", {"first": SESSION + pd.Timedelta(days=1), "last": pd.Timestamp("2019-01-01")}
     ).empty
@@ -686,7 +699,7 @@ def test_decisions_come_back_as_they_were_written_and_a_second_write_changes_not
 def test_booleans_and_floats_of_a_frame_are_written_as_flags_and_ranks(warehouse: Warehouse) -> None:
     frame = decisions().astype({"selected": bool, "passes_gate": bool, "rank": "float64"})
     warehouse.upsert_frame("upsert_trade_decisions", frame)
-    assert_frame_equal(warehouse.fetch("trade_decisions", SPAN), decisions(), check_exact=True)
+    assert_frame_equal(warehouse.fetch("trade_decisions", SPAN), standing(decisions()), check_exact=True)
 
 
 @each_database
@@ -714,7 +727,16 @@ def test_decisions_of_two_model_versions_stand_side_by_side_and_a_correction_rep
 
 @each_database
 @pytest.mark.parametrize(
-    ("column", "value"), [("track", "human"), ("route", "both"), ("selected", 2), ("rank", 0), ("reason", None)]
+    ("column", "value"),
+    [
+        ("track", "human"),
+        ("route", "both"),
+        ("selected", 2),
+        ("rank", 0),
+        ("reason", None),
+        ("timing", "soon"),
+        ("timing", None),
+    ],
 )
 def test_a_decision_that_makes_no_sense_is_refused_whole(warehouse: Warehouse, column: str, value: object) -> None:
     frame = decisions()
@@ -759,7 +781,16 @@ def test_a_decision_is_traced_to_its_model_its_data_and_its_outcome(
     assert (ai["analysis_content"], ai["bars_content"]) == ("analysis_content 0", "bars_content 0")
     assert ai["in_service_since"] == pd.Timestamp(promoted.at)
     assert (ai["evaluation_session"], ai["roi_net"], ai["label"]) == (pd.Timestamp("2018-02-01"), 0.05, 1)
+    assert (ai["decided_at"], ai["timing"], ai["first_selected"]) == (NIGHT, "in_time", 0)
+    assert ai[["revised_at", "withdrawn_at", "withdrawn_reason"]].isna().all()
     assert trace.loc["baseline", ["model", "model_version", "role", "in_service_since"]].isna().all()
+    vintage = decisions().assign(model_version=lambda rows: rows["model_version"] + "@2017-06")
+    warehouse.upsert_frame("upsert_trade_decisions", vintage[vintage["ticker"] == "SIM02"])
+    of_vintage = warehouse.fetch("decision_trace", {"session": SESSION, "ticker": "SIM02"})
+    of_vintage = of_vintage[of_vintage["model_version"] == f"{A}@2017-06"]
+    assert of_vintage["track"].tolist() == ["ai", "blend"]
+    assert set(of_vintage["role"]) == {"champion"}
+    assert of_vintage["onnx_sha256"].isna().all()  # that file is not what decided
     open_trade = warehouse.fetch("decision_trace", {"session": SESSION, "ticker": "SIM03"})
     assert open_trade["evaluation_session"].isna().all()
     assert len(open_trade) == 3

@@ -214,6 +214,7 @@ def test_an_unpublished_training_goes_once_it_is_old_and_a_dry_run_only_says_so(
 
 
 # Versions of code, and of tables of the signal line, which are no models.
+NO_MODELS = ("calibration_versions", "cost_versions", "threshold_versions")  # versions of tables that judge signals
 NO_MODEL = ("code_version", "calibration_version", "threshold_version", "cost_version")
 
 
@@ -225,6 +226,7 @@ def test_the_query_of_references_reads_every_column_that_names_a_version(warehou
     named = {
         (column["name"], table)
         for table in inspector.get_table_names()
+        if table not in NO_MODELS
         for column in inspector.get_columns(table)
         if "version" in column["name"] and column["name"] not in NO_MODEL
     }
@@ -250,7 +252,7 @@ NODES = [
 SPAN = {"month": ("2018-01", "2018-03")}
 
 
-def put(lake: Lake, asset: str, key: str, *, bad: bool = False, code: str = "code", when: float = OLD) -> None:
+def put(lake: Lake, asset: str, key: str | None, *, bad: bool = False, code: str = "code", when: float = OLD) -> None:
     frame = pd.DataFrame({"x": [1.0]})
     verdict = Verdict({"schema": Outcome(not bad)})
     footer = Footer(content_hash(frame), {}, code, "config", verdict, 1)
@@ -283,6 +285,15 @@ def test_partitions_outside_the_span_go_and_those_an_asset_left_behind_within_it
     assert {removal.kind for removal in done.removed} == {"partition"}
     assert len(done.removed) == 4
     assert done.kept == {"partition: too young": 1}
+
+
+def test_a_file_of_an_asset_that_was_one_table_and_is_made_by_month_now_goes(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    put(lake, "m/bars", None)
+    put(lake, "m/bars", "2018-02")
+    (removal,) = lake_pruned(lake).removed
+    assert (removal.kind, removal.why) == ("partition", "an older version divided this asset otherwise")
+    assert found(lake) == {("", "m/bars", "2018-02")}
 
 
 def test_a_quarantined_frame_that_still_holds_its_partition_back_stays_and_a_superseded_one_goes(
@@ -323,6 +334,25 @@ def test_unfinished_files_of_local_folders_go_once_they_are_old(tmp_path: Path) 
     done = prune_temporaries([tmp_path, tmp_path / "none"], before=BEFORE)
     assert [Path(removal.what).name for removal in done.removed] == [".a.png.1.ab.tmp"]
     assert {path.name for path in tmp_path.iterdir()} == {".b.png.1.ab.tmp", "c.png"}
+
+
+def test_a_file_that_its_writer_finishes_meanwhile_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (".a.png.1.ab.tmp", ".b.png.1.ab.tmp"):
+        (tmp_path / name).write_bytes(b"1234")
+        os.utime(tmp_path / name, (OLD, OLD))
+    look = Path.stat
+
+    def renamed_meanwhile(path: Path, **options: bool) -> os.stat_result:
+        if path.name == ".a.png.1.ab.tmp":
+            raise FileNotFoundError(path)
+        return look(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", renamed_meanwhile)
+        done = prune_temporaries([tmp_path], before=BEFORE)
+    assert [Path(removal.what).name for removal in done.removed] == [".b.png.1.ab.tmp"]
 
 
 def test_a_report_adds_up_by_kind(tmp_path: Path) -> None:

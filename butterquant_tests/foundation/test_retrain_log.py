@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def test_recording_twice_changes_nothing(log: RetrainLog) -> None:
     for _ in range(2):
         log.record(made())
     assert len(log.events()) == 1
+
+
+def test_one_that_was_given_up_says_when_and_nothing_is_taken_back(log: RetrainLog) -> None:
+    log.record(made())
+    log.record(made(AT + timedelta(days=1)))
+    failed, other = log.events()
+    for hours in (2, 3):
+        log.record_failure(failed.event_id, AT + timedelta(hours=hours), attempts=5)
+    assert log.events() == (replace(failed, failed_at=AT + timedelta(hours=2)), other)
 
 
 def test_events_come_oldest_first(log: RetrainLog) -> None:

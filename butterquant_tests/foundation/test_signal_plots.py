@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from butterquant_assets.foundation.drawing import MAX_BYTES
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import MAX_BYTES
 from butterquant_assets.foundation.signal_plots import calibration_curve, threshold_scan
 
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import DataError, WarehouseError
-from butterquant_assets.foundation.signal_recorder import SignalRecorder
+from butterquant_assets.foundation.signal_recorder import VERSIONS, SignalRecorder
+from butterquant_assets.signals.gates import Thresholds
 from butterquant_assets.signals.paper import execute
-from butterquant_tests.signals.signal_cases import HOUR, START, random_bars, random_funding, scored
+from butterquant_assets.signals.refresh import Rules, learn
+from butterquant_assets.signals.rounds import kept_tables, restored_tables
+from butterquant_tests.signals.signal_cases import HOUR, START, paper_trades, random_bars, random_funding, scored
 
 END = START + 200 * HOUR
 
@@ -136,3 +140,46 @@ def test_a_day_is_recorded_as_a_whole_and_what_was_traded_live_stays(
 def test_signals_of_another_day_are_refused(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="do not belong to 2024-01-05"):
         recorder.record_day(START + 96 * HOUR, signals, trades_as_of(signals))
+
+
+def test_what_a_live_trade_was_decided_on_is_never_overwritten(recorder: SignalRecorder, signals: pd.DataFrame) -> None:
+    trades = trades_as_of(signals)
+    filled = trades[trades["status"] == "closed"]["signal_id"]
+    live, paper = filled.iloc[0], filled.iloc[1]
+    recorder.record_signals(signals)
+    recorder.record_trades(trades[trades["signal_id"].isin([live, paper])])
+    recorder.record_trades(trades[trades["signal_id"] == live], mode="live")
+    before = recorder.signals(START, END).set_index("signal_id")
+    recorder.record_signals(signals.assign(confidence=50.0, calibration_version="another"))
+    after = recorder.signals(START, END).set_index("signal_id")
+    pd.testing.assert_series_equal(after.loc[live], before.loc[live])
+    assert (after.drop(index=live)["confidence"] == 50.0).all()
+    assert after.loc[paper, "calibration_version"] == "another"
+
+
+def test_versions_that_judged_are_kept_as_they_were_and_give_the_same_tables(recorder: SignalRecorder) -> None:
+    trades = paper_trades(4, 2500)
+    rules = Rules()
+    learned = learn(trades, rules.first_tables, as_of=START + 2500 * HOUR, seed=1, rules=rules).tables
+    assert learned.calibration.method != "bootstrap"
+    assert learned.costs.coins
+    changed = replace(learned, thresholds=Thresholds(f_directional=-20.0, as_of=START + 24 * HOUR))
+    for tables in (rules.first_tables, learned, changed):
+        recorder.keep_versions(kept_tables(tables))
+    # Whoever writes something else under the same name writes nothing.
+    forged = kept_tables(changed)
+    forged["calibration"] = forged["calibration"].assign(p_target=0.9)
+    forged["cost"] = forged["cost"].assign(used_bps=1.0)
+    forged["threshold"] = forged["threshold"].assign(ev_bps=-99.0)
+    recorder.keep_versions(forged)
+    for tables in (rules.first_tables, learned, changed):
+        kept = recorder.kept_versions(dict(zip(VERSIONS, tables.versions, strict=True)))
+        again = restored_tables(kept)
+        assert again.versions == tables.versions
+        assert again.thresholds == tables.thresholds
+        assert again.costs.coins == tables.costs.coins
+        pd.testing.assert_frame_equal(again.calibration.to_frame(), tables.calibration.to_frame(), check_exact=True)
+    with pytest.raises(DataError, match="was changed since"):
+        restored_tables(forged)
+    with pytest.raises(DataError, match="no cost version nowhere is kept"):
+        recorder.kept_versions({"cost": "nowhere"})

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.model_store import canonical_json
+from butterquant_assets.foundation.model_content import canonical_json
 from butterquant_assets.learning.cards import build_card, build_forecast_card, plain_values
 
 

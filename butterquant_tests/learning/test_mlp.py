@@ -57,7 +57,7 @@ def test_a_planted_signal_is_learnt(trained: TrainedMlp) -> None:
 def test_the_same_seed_gives_the_same_bytes_in_two_processes() -> None:
     script = (
         "import hashlib; from butterquant_tests.learning.test_mlp import trained_on; "
-        "from butterquant_assets.learning.onnx_export import export_onnx; t = trained_on(); "
+        "from butterquant_tests.learning.network_onnx import export_onnx; t = trained_on(); "
         "print(hashlib.sha256(b''.join(t.state[n].tobytes() for n in sorted(t.state))).hexdigest(), "
         "hashlib.sha256(export_onnx(t)).hexdigest())"
     )

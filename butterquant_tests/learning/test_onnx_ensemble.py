@@ -16,7 +16,7 @@ from butterquant_assets.learning.calibration import METHODS, Calibrator, fit_cal
 from butterquant_assets.learning.ensemble import Ensemble, from_files, to_files
 from butterquant_assets.learning.members import KINDS, TrainedMember, train_member, warm_start
 from butterquant_assets.learning.onnx_ensemble import check_ensemble_parity, export_ensemble
-from butterquant_assets.learning.onnx_export import predict_onnx
+from butterquant_assets.learning.onnx_export import open_session, run_session
 from butterquant_tests.learning.test_members import FEATURES, HELD_OUT, SETTINGS, TRAIN, Market, member
 
 NONE = Calibrator("none")
@@ -69,7 +69,7 @@ def test_the_blend_of_all_kinds_answers_as_natively_at_every_batch_size(
     report = check_ensemble_parity(blend, exported, rows)
     assert report["batch"].tolist() == [1, 2, 257, 10_000]
     assert (report["max_abs_difference"] <= 1e-5).all()
-    answers = predict_onnx(exported, rows)
+    answers = run_session(open_session(exported), rows)
     assert answers.sum(axis=1) == pytest.approx(np.ones(10_000), abs=1e-6)
     assert np.abs(answers[1:] - answers[:-1]).max() > 0.5  # rows do get different answers
 
@@ -154,7 +154,8 @@ def test_the_graph_is_valid_self_contained_and_takes_any_number_of_rows(exported
     ]  # fmt: skip
     assert described == [("features", 1, "n", 5), ("probabilities", 1, "n", 4)]
     assert not any(tensor.external_data for tensor in model.graph.initializer)
-    assert [predict_onnx(exported, rows[:n]).shape for n in (0, 1, 3)] == [(0, 4), (1, 4), (3, 4)]
+    session = open_session(exported)
+    assert [run_session(session, rows[:n]).shape for n in (0, 1, 3)] == [(0, 4), (1, 4), (3, 4)]
 
 
 def test_two_exports_are_byte_identical_also_of_the_ensemble_read_back(blend: Ensemble, exported: bytes) -> None:

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from butterquant_assets.market.crypto_coverage import HOUR, cover, hours_of
+from butterquant_assets.market.crypto_coverage import HOUR, Stamps, cover
 from butterquant_assets.market.crypto_sources.store import CryptoStore
 
 PRICES = ("open", "high", "low", "close")
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def hours_of(day: str) -> Stamps:
+    """The 24 hours of a UTC day, datetime64[us], shape (24,)."""
+    return np.datetime64(day, "us") + np.arange(24) * HOUR
 
 
 def raw_bars(coin: str = "BTC", first: str = "2024-01-01", hours: int = 72, *, seed: int = 1, level: float = 100.0):

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.market.adjustment import (
-    backward_factor,
     later_factor,
     prices_are_quoted,
     quoted_dividend,
@@ -44,10 +43,6 @@ def test_a_split_on_a_day_without_a_bar_takes_effect_on_the_next_bar():
 def test_splits_outside_a_tickers_bars_appear_on_no_bar():
     known = splits(("2019-01-04", "A", 2.0), ("2024-01-06", "A", 3.0), ("2020-01-03", "B", 4.0))
     assert ratio_on_bar(BARS, known).tolist() == [1.0] * 5
-
-
-def test_the_backward_factor_expresses_history_in_the_shares_of_the_last_bar():
-    assert backward_factor([5.0, 1.0, 2.0, 1.0, 3.0]).tolist() == [6.0, 6.0, 3.0, 3.0, 1.0]
 
 
 @given(

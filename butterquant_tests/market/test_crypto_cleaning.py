@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.market.crypto_cleaning import missing_notes, screen, settle, without_rejected
-from butterquant_assets.market.crypto_coverage import cover, hours_of
+from butterquant_assets.market.crypto_config import CryptoConfig
+from butterquant_assets.market.crypto_coverage import cover
 from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS
-from butterquant_tests.market.crypto_cases import raw_bars
+from butterquant_assets.market.crypto_sources.files import FilesCryptoSource
+from butterquant_tests.market.crypto_cases import LATER, hours_of, raw_bars
+from butterquant_tests.shared_data import data_dir
 
 
 @pytest.mark.parametrize(
@@ -86,9 +89,9 @@ def test_intervals_of_2_4_and_8_hours_are_read_off_the_settlements_themselves() 
     stamps += np.array([0, 4, -2, 1, 0, 3, 0, 1]) * np.timedelta64(1, "ms")
     rows = pd.DataFrame({"settled_at": stamps, "coin": "SOL", "funding_rate": 1e-4, "mark_price": np.nan})
     found = settle(rows.assign(interval_hours=np.nan))["interval_hours"]
-    # The first of four hours may be one of two hours after one that did not come.
-    assert found.isna().tolist() == [True, *[False] * 4, True, False, True]
-    assert found.dropna().tolist() == [8, 8, 2, 2, 4]
+    # The first of four hours was one of two hours after one that did not come, had the next not come as late.
+    assert found.isna().tolist() == [True, *[False] * 6, True]
+    assert found.dropna().tolist() == [8, 8, 2, 2, 4, 4]
 
 
 def test_an_interval_the_exchange_stated_is_kept() -> None:
@@ -137,6 +140,39 @@ def test_one_settlement_told_twice_is_kept_once_and_the_other_is_in_the_rejects(
     assert found.rejects[["coin", "reason", "action"]].to_numpy().tolist() == [["SOL", "duplicate", "rejected"]]
     assert found.rejects["at"].tolist() == [raw["settled_at"].iloc[2]]
     assert len(found.rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("hours", "intervals"),
+    [
+        ([0, 2, 4, 6, 8, 16, 24, 32], [2, 2, 2, 2, 8, 8, 8]),  # two hours to eight, as SOL in November 2022
+        ([0, 4, 8, 16, 24], [4, 4, 8, 8]),
+        ([0, 2, 4, 8, 12, 20, 28], [2, 2, 4, 4, 8, 8]),
+        ([0, 2, 4, 8, 16, 24], [2, 2, None, 8, 8]),  # two to four to eight: nothing tells four from one that was lost
+        ([0, 2, 4, 12, 14, 16], [2, 2, None, 2, 2]),  # three of two hours that did not come
+        ([0, 4, 8, 16], [4, 4, None]),  # not known yet
+    ],
+)
+def test_a_lengthened_interval_is_told_from_settlements_that_did_not_come(
+    hours: list[float], intervals: list[float | None]
+) -> None:
+    found = settle(settlements(hours))["interval_hours"].iloc[1:]
+    assert [None if np.isnan(value) else value for value in found] == intervals
+
+
+def test_a_real_interval_that_went_from_two_hours_to_eight_at_once_is_known() -> None:
+    """SOL on Binance in November 2022: every eight hours, every four, every two, and every eight again."""
+    source = FilesCryptoSource(CryptoConfig(source="files", data_dir=data_dir(), recording="perp"), lambda: LATER)
+    days = [f"2022-11-{day:02d}" for day in range(9, 21)]
+    whole = source.fetch("funding_rates", days).rows
+    sol = whole[whole["coin"] == "SOL"]
+    assert sol["interval_hours"].notna().all()
+    assert sol["interval_hours"].drop_duplicates().tolist() == [8.0, 4.0, 2.0]
+    longer = sol[(sol["interval_hours"] == 8) & (sol["interval_hours"].shift() == 2)]
+    assert len(longer) == 1
+    alone = source.fetch("funding_rates", [f"{longer['settled_at'].iloc[0]:%Y-%m-%d}"]).rows
+    known = alone[alone["settled_at"] == longer["settled_at"].iloc[0]].set_index("coin")
+    assert known.loc["SOL", "interval_hours"] == 8
 
 
 def test_a_settlement_of_a_four_hour_coin_that_did_not_come_makes_no_interval_of_eight() -> None:

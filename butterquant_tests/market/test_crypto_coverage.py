@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from butterquant_assets.market.crypto_coverage import Coverage, cover, cover_days, hours_of
-from butterquant_tests.market.crypto_cases import days_of, raw_bars
+from butterquant_assets.market.crypto_coverage import Coverage, cover, cover_days
+from butterquant_tests.market.crypto_cases import days_of, hours_of, raw_bars
 
 
 def test_missing_hours_are_listed_exactly_by_coin() -> None:

@@ -62,3 +62,12 @@ def test_a_book_is_ordered_on_ticks_and_around_the_price(price: float) -> None:
     assert (book.bid_size >= 0.1).all()
     middle = (book.bid_price[0] + book.ask_price[0]) / 2
     assert middle == pytest.approx(price, abs=10.0**-decimals)
+
+
+def test_a_deeper_book_begins_with_the_usual_one() -> None:
+    usual, deep = (book_at(1, 3, 99, 64_000.5, 5_000.0, 1, levels) for levels in (20, 400))
+    for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
+        assert len(getattr(deep, name)) == 400
+        assert np.array_equal(getattr(deep, name)[:20], getattr(usual, name))
+    assert (np.diff(deep.bid_price) < 0).all()
+    assert (np.diff(deep.ask_price) > 0).all()

@@ -71,5 +71,9 @@ def test_an_empty_table_keeps_its_contract(contract: Any) -> None:
 
 
 def test_raw_rows_lack_the_flags_alone() -> None:
-    assert set(DELIVERED["crypto_bars"].columns) - set(raw_columns("crypto_bars")) == {"outage", "suspect"}
+    assert set(DELIVERED["crypto_bars"].columns) - set(raw_columns("crypto_bars")) == {
+        "outage",
+        "suspect",
+        "suspect_later",
+    }
     assert raw_columns("mark_prices") == DELIVERED["mark_prices"].columns

@@ -134,13 +134,45 @@ def test_a_day_is_judged_alike_alone_and_with_others() -> None:
 def test_a_flag_uses_nothing_later_than_the_open_of_the_next_bar() -> None:
     bars = moved(raw_bars(), [30, 40, 41, 55], PRICES, 1.06)
     rows, _ = flag_bars(bars, days_of(bars))
+    rows["suspect"] |= rows["suspect_later"]
     for last in range(26, 70):
         seen = bars.iloc[: last + 2].copy()
         known = seen.index[-1]
         seen.loc[known, "close"] = seen.loc[known, "open"]  # of the next bar only the open is known
         seen.loc[known, ["high", "low"]] = seen.loc[known, "open"]
         cut, _ = flag_bars(seen, days_of(bars))
-        assert cut["suspect"].iloc[: last + 1].tolist() == rows["suspect"].iloc[: last + 1].tolist()
+        doubted = cut["suspect"] | cut["suspect_later"]
+        assert doubted.iloc[: last + 1].tolist() == rows["suspect"].iloc[: last + 1].tolist()
+
+
+def test_what_makes_a_bar_suspect_was_known_when_it_closed() -> None:
+    """Cutting the bars after any hour leaves every `suspect` up to it as it is."""
+    bars = pd.concat([raw_bars("SOL", hours=96, seed=2), raw_bars("BTC", hours=96)], ignore_index=True)
+    # Bars 0 .. 95 are of SOL, the others of BTC, which alone has a yardstick.
+    for columns, rows in ((PRICES, [30, 40, 41, 70, 71, 72, 73, 126]), (("close",), [47, 55]), (("open",), [60, 85])):
+        bars = moved(bars, rows, columns, 1.06)
+    days = days_of(bars)
+    whole = flag_bars(bars, days, [Yardstick("index", priced(raw_bars("BTC", hours=96)), close=0.05)])[0]
+    assert whole["suspect"].any()
+    assert whole["suspect_later"].any()
+    assert not (whole["suspect"] & whole["suspect_later"]).any()
+    for hour in sorted(bars["hour"].unique())[24:]:
+        known = bars[bars["hour"] <= hour]
+        cut = flag_bars(known, days, [Yardstick("index", priced(raw_bars("BTC", hours=96)), close=0.05)])[0]
+        pd.testing.assert_series_equal(
+            cut["suspect"], whole.loc[whole["hour"] <= hour, "suspect"].reset_index(drop=True)
+        )
+
+
+def test_a_wrong_close_that_only_the_next_open_contradicts_is_suspect_later() -> None:
+    bars = moved(raw_bars(), [30], ("close",), 1.05)
+    rows, notes = flag_bars(bars, days_of(bars))
+    assert rows.index[rows["suspect_later"]].tolist() == [30]
+    assert not rows["suspect"].any()
+    assert notes["reason"].tolist() == ["close_contradicted"]
+    at_its_close, said = flag_bars(bars.iloc[:31], days_of(bars))
+    assert not at_its_close[["suspect", "suspect_later"]].to_numpy().any()
+    assert said.empty
 
 
 def test_the_outage_of_18_december_2022_is_flagged_hour_by_hour() -> None:
@@ -164,7 +196,7 @@ def test_no_good_bar_of_two_real_years_and_three_coins_is_doubted() -> None:
     bars = real_bars(["BTC", "SOL", "DOGE"], "2023-01-01", "2025-01-01")
     rows, _ = flag_bars(bars, days_of(bars))
     assert len(rows) == 3 * 17_544
-    assert not rows["suspect"].any()
+    assert not rows[["suspect", "suspect_later"]].to_numpy().any()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ class WebReceiver:
 
 
 class MailReceiver:
-    """A small SMTP server with STARTTLS and AUTH; `refuse` maps a command to the answer given instead."""
+    """A small SMTP server with STARTTLS and AUTH; `refuse` maps a command, or a whole line in
+    capitals, to the answer given instead."""
 
     def __init__(self, folder: Path, login: tuple[str, str] | None = None, *, offers_tls: bool = True) -> None:
         self.mails: list[str] = []
@@ -93,8 +94,9 @@ class MailReceiver:
                     command = text.split(" ")[0].upper()
                     if not self.encrypted:
                         receiver.clear_commands.append(text)
-                    if command in receiver.refuse:
-                        self.say(receiver.refuse[command])
+                    refused = receiver.refuse.get(command, receiver.refuse.get(text.upper()))
+                    if refused is not None:
+                        self.say(refused)
                     elif not self.answer(command, text):
                         return
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.settings import HomeSettings, load_settings
-from butterquant_assets.monitoring.alert_config import AlertConfig, passwords_in
+from butterquant_assets.monitoring.alert_config import AlertConfig, passwords_in, secrets_in
 
 HOOK = "https://hooks.example.org/services/T000/B000/hook-secret"
 BOT = "12345:token-secret"
@@ -45,7 +45,7 @@ def test_every_channel_comes_from_the_environment_and_no_secret_is_in_any_repres
 ) -> None:
     settings = settings_from(EVERYTHING, monkeypatch)
     config = settings.alerts
-    assert config.channels == ("slack", "telegram", "e-mail")
+    assert config.channels == ("slack", "telegram", "e-mail to a@example.org", "e-mail to b@example.org")
     assert config.receivers == ("a@example.org", "b@example.org")
     assert (config.ui_url, config.repeat_hours) == ("https://dagster.example.org", 6.0)
     assert set(config.secrets()) == {HOOK, BOT, MAIL}
@@ -89,4 +89,24 @@ def test_an_error_of_the_section_itself_hides_what_was_given() -> None:
 
 
 def test_passwords_in_urls_are_known() -> None:
-    assert passwords_in("postgresql://me:pw%21@host/db", "s3://bucket/lake", None) == ("pw%21",)
+    assert passwords_in("postgresql://me:pw%21@host/db", "s3://bucket/lake", None) == ("pw%21", "pw!")
+    assert passwords_in("postgresql://me:p@ss@host/db", "redis://:plain@host:6379/0") == ("p@ss", "plain")
+
+
+def test_keys_of_vendors_and_of_the_object_store_are_secrets_and_a_placeholder_is_none() -> None:
+    environment = {
+        "COINGECKO_API_KEY": "CG-12345678",
+        "COINMARKETCAP_API_KEY": "1234-5678-abcd",
+        "AWS_SECRET_ACCESS_KEY": "abc/def+0123456789",
+        "AWS_SESSION_TOKEN": "test",
+        "HOME": "/home/somebody",
+    }
+    assert secrets_in(environment) == ("CG-12345678", "1234-5678-abcd", "abc/def+0123456789")
+
+
+def test_each_receiver_is_a_channel_of_its_own_however_many_there_are() -> None:
+    section = {"smtp_host": "mail", "smtp_from": "bot@example.org"}
+    assert AlertConfig(**section, smtp_to="a@example.org").mailboxes == {"e-mail to a@example.org": "a@example.org"}
+    several = AlertConfig(**section, smtp_to="a@example.org,b@example.org")
+    assert several.mailboxes == {f"e-mail to {name}@example.org": f"{name}@example.org" for name in "ab"}
+    assert AlertConfig().mailboxes == {}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,12 +11,12 @@ from butterquant_assets.monitoring.alert_state import (
     MAX_WAITING,
     AlertState,
     Message,
-    Phase,
     delivered,
     failed,
     observe,
 )
-from butterquant_assets.monitoring.alerts import Alert, Item, Kind, Level, blind_alert
+from butterquant_assets.monitoring.alerts import Alert, Item, Kind, Level, Phase, blind_alert
+from butterquant_assets.monitoring.run_failures import Failing
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -156,6 +158,38 @@ def test_many_partitions_make_one_message_of_bounded_length() -> None:
 def test_a_clock_that_is_set_back_neither_repeats_nor_ends_anything() -> None:
     state = emptied(look(AlertState(), condition("2026-01: low"), event("a")))
     assert sent(look(state, condition("2026-01: low"), event("a"), at=NOON - 3 * DAY)) == []
+
+
+def test_one_look_by_a_clock_that_was_ahead_mutes_nothing_afterwards() -> None:
+    year = timedelta(days=365)
+    state = look(AlertState(), stale("2026-01"), condition("2026-01: low"), event("a"), at=NOON + year)
+    state, told = emptied(state), []
+    for hours in range(49):
+        state = look(state, stale("2026-01"), condition("2026-01: low"), event("a"), at=NOON + timedelta(hours=hours))
+        told += [(hours, m.kind, m.phase) for m in sent(state)]
+        assert all(m.at <= NOON + timedelta(hours=hours) for m in sent(state))
+        state = emptied(state)
+    assert (2, Kind.STALE, Phase.NEW) in told
+    assert (24, Kind.QUARANTINED, Phase.AGAIN) in told
+    assert (24, Kind.RUN_FAILED, Phase.EVENT) in told
+
+
+def test_what_waits_since_a_clock_was_ahead_is_given_its_right_time() -> None:
+    state = look(AlertState(), event("a"), at=NOON + timedelta(days=365))
+    assert [m.at for m in sent(look(state, at=NOON))] == [NOON]
+
+
+def test_what_a_later_version_has_added_is_passed_over() -> None:
+    failing = Failing("refresh", ("raw",), "no answer", "r1", 7, NOON, NOON, NOON)
+    state = replace(look(AlertState(), stale("2026-01"), event("a")), failing={"f": failing}, run_mark=3)
+    state = failed(state, "slack", "HTTP 500", NOON)
+    data = json.loads(state.to_json())
+    for entry in (data, data["conditions"]["stale"], data["failing"]["f"], data["troubles"]["slack"]):
+        entry["invented"] = 1
+    data["outbox"][0]["message"]["invented"] = 1
+    assert AlertState.from_json(json.dumps(data)) == state
+    del data["failing"]
+    assert AlertState.from_json(json.dumps(data)) == replace(state, failing={})
 
 
 def test_a_short_blindness_is_not_told() -> None:

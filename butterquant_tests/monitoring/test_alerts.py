@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from butterquant_assets.foundation.contracts import Outcome, Verdict
 from butterquant_assets.foundation.registry_events import ModelEvent
-from butterquant_assets.monitoring.alert_state import Message, Phase
+from butterquant_assets.monitoring.alert_state import Message
 from butterquant_assets.monitoring.alert_text import (
     MAX_TEXT,
     body,
@@ -15,18 +17,19 @@ from butterquant_assets.monitoring.alert_text import (
     slack_payload,
     telegram_payload,
     title,
+    without_secrets,
 )
 from butterquant_assets.monitoring.alerts import (
-    FailedRun,
+    Alert,
     Kind,
     Level,
+    Phase,
     age,
     drift_alerts,
     events_after,
     marks_after,
     model_alerts,
     quarantine_alerts,
-    run_alerts,
     stale_alerts,
 )
 from butterquant_tests.monitoring.alert_cases import BAD, BARS, DRIFT, FEATURES, MODEL, Lake
@@ -114,18 +117,14 @@ def test_only_the_newest_month_of_a_monitoring_table_speaks() -> None:
     assert later.items[0].identity == alert.items[0].identity
 
 
-def test_runs_with_one_cause_share_a_fingerprint_and_others_do_not() -> None:
-    one, two, other = run_alerts(
-        [
-            FailedRun("r1" * 8, "refresh", "fp", "no answer"),
-            FailedRun("r2" * 8, "refresh", "fp", ""),
-            FailedRun("r3" * 8, "refresh", "", "x"),
-        ],
-        UI,
-    )
-    assert one.fingerprint == two.fingerprint != other.fingerprint
-    assert one.link == f"{UI}/runs/{'r1' * 8}"
-    assert "without an error message" in two.text
+def test_a_new_month_without_a_verdict_does_not_end_the_alarm_of_the_month_before() -> None:
+    lake = Lake()
+    lake.publish(DRIFT, "2026-02", alarm=True, judged=True, reasons=["hv20"])
+    lake.publish(DRIFT, "2026-03", alarm=False, judged=False, reasons=["not judged: 2 sessions"])
+    (alert,) = drift_alerts(lake.freshness(), UI)
+    assert alert.items[0].line == "2026-02: hv20"
+    lake.publish(DRIFT, "2026-03", alarm=False, judged=True, reasons=[])
+    assert drift_alerts(lake.freshness(), UI) == []
 
 
 def test_registry_events_are_told_once_by_their_number() -> None:
@@ -200,6 +199,38 @@ def test_secrets_are_struck_out_of_texts() -> None:
     clean = scrubbed(text, ["https://hooks/T0/secret-path", "1:tok", ""])
     assert clean == "POST *** failed, postgresql://***@host/db, password=*** api_key: ***, bot***"
     assert scrubbed("a short secret inside a longer one: abcdef", ["abc", "abcdef"]).endswith("one: ***")
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ('{"user": "me", "password": "hunter two", "n": 1}', '{"user": "me", "password": "***", "n": 1}'),
+        ("{'token': 'abc', 'n': 1}", "{'token': '***', 'n': 1}"),
+        ("Authorization: Bearer abcdef", "Authorization: Bearer ***"),
+        ("authorization: Basic bWU6cHc=", "authorization: Basic ***"),
+        ("said Bearer x, twice", "said Bearer ***, twice"),
+        ("X-CMC_PRO_API_KEY: 1234-5678", "X-CMC_PRO_API_KEY: ***"),
+        ("x-api-key: k; n=1", "x-api-key: ***; n=1"),
+        ("AWS_SECRET_ACCESS_KEY=abc/def+g== AWS_REGION=eu", "AWS_SECRET_ACCESS_KEY=*** AWS_REGION=eu"),
+        ("postgresql://me:p@ss@host/db", "postgresql://***@host/db"),
+        ("column 'token_count' is missing; the key of 3 secrets is old", None),
+    ],
+)
+def test_what_names_itself_a_secret_is_struck_out_however_it_is_written(text: str, clean: str | None) -> None:
+    assert scrubbed(text, ()) == (clean or text)
+
+
+def test_a_long_text_is_scrubbed_in_no_time() -> None:
+    began = time.monotonic()
+    scrubbed("a" * 200_000 + " password=" + "b" * 200_000, ())
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_link_leads_where_it_did_without_user_and_password() -> None:
+    link = "https://admin:hunter2@ui:3000/runs/r1?token=abcdefgh"
+    alert = Alert(Kind.STALE, BARS, "bad", link, Level.ERROR, "f", lasting=True)
+    assert without_secrets(alert, ("abcdefgh",)).link == "https://ui:3000/runs/r1?token=***"
+    assert without_secrets(replace(alert, link=None), ()).link is None
 
 
 def test_bad_verdicts_have_reasons() -> None:

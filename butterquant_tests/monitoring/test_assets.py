@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from butterquant_assets import definitions
@@ -39,7 +40,8 @@ class Settings(definitions.Settings):
         student_epochs=3,
         settings=MemberSettings(mlp=MlpSettings(max_epochs=3)),
     )
-    monitoring: MonitoringConfig = MonitoringConfig(drift=DriftRules(minimum_months=4))
+    # With 23 sessions every month borrows from the one before, as one under way does.
+    monitoring: MonitoringConfig = MonitoringConfig(drift=DriftRules(minimum_months=4, sessions=23))
 
 
 def needed(house: House, names: set[str]) -> set[str]:
@@ -97,7 +99,31 @@ def test_every_table_is_made_with_its_alarm_in_plain_facts_and_its_plots_over_ti
         assert isinstance(footer.facts["alarm"], bool)
         assert all(isinstance(reason, str) for reason in json.loads(json.dumps(footer.facts["reasons"])))
     drawn = {path.parent.name for path in (house.settings.home / "plots" / "monitoring").rglob("*.png")}
-    assert drawn == {"regime", "calibration_decay", "decision_decay", "drift_report"}
+    assert drawn == {"regime", "drift_report"}
+    report = house.settings.home / "plots" / "monitoring" / "drift_report"
+    assert {"calibration decay over time", "decision decay over time"} < {path.stem for path in report.rglob("*.png")}
+
+
+@pytest.mark.slow
+def test_a_month_made_alone_is_what_it_is_beside_the_others(house: House) -> None:
+    wanted = needed(house, set(NAMES))
+    monthly = [each for each in house.declarations if each.axis == "scan" and wanted & set(each.names)]
+    names = [name for declaration in monthly for name in declaration.names]
+    assert {name for name in NAMES if house.declaration(name).axis} < set(names)
+    together = {(name, key): facts_and_rows(house, name, key) for name in names for key in house.keys("scan")}
+    for declaration in monthly:
+        for key in house.keys("scan"):
+            rebuild(house, declaration, (key,), force=True)
+    for (name, key), (facts, rows) in together.items():
+        alone, made_alone = facts_and_rows(house, name, key)
+        assert alone == facts, (name, key)
+        pd.testing.assert_frame_equal(made_alone, rows)
+
+
+def facts_and_rows(house: House, name: str, key: str) -> tuple[Any, pd.DataFrame]:
+    footer = house.lake.footer(name, key)
+    assert footer is not None
+    return footer.facts, house.lake.read(name, [key])
 
 
 @pytest.mark.slow

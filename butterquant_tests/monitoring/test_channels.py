@@ -7,6 +7,7 @@ import io
 import logging
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 
 from butterquant_assets.monitoring.alert_config import AlertConfig
-from butterquant_assets.monitoring.alert_state import AlertState, Message, Phase, observe
-from butterquant_assets.monitoring.alerts import Alert, Kind, Level
+from butterquant_assets.monitoring.alert_state import AlertState, Message, observe
+from butterquant_assets.monitoring.alerts import Alert, Kind, Level, Phase
 from butterquant_assets.monitoring.channels import PAUSE, Courier, Outcome, open_channels
 from butterquant_tests.monitoring.receivers import Answer, Clocks, MailReceiver, WebReceiver, refusing_port
 
@@ -67,7 +68,7 @@ def mail_section(receiver: MailReceiver, **changes: Any) -> dict[str, Any]:
         "smtp_user": LOGIN[0],
         "smtp_password": LOGIN[1],
         "smtp_from": "bot@example.org",
-        "smtp_to": "a@example.org,b@example.org",
+        "smtp_to": "a@example.org",
         "smtp_ca_file": receiver.certificate,
     }
     return section | changes
@@ -117,7 +118,7 @@ def test_a_message_arrives_on_every_channel_with_its_link(
     assert f'<a href="{LINK}">' in body["text"]
     (raw,) = mail.mails
     parsed = email.message_from_string(raw, policy=email.policy.default)
-    assert parsed["To"] == "a@example.org, b@example.org"
+    assert parsed["To"] == "a@example.org"
     assert parsed["Subject"] == "ButterQuant [ERROR] failed run: refresh r1"
     assert LINK in parsed.get_content()
     assert mail.logins == [LOGIN]
@@ -234,6 +235,25 @@ def test_a_slow_channel_ends_in_time_and_goes_on_at_the_next_look(clocks: Clocks
     assert sent == [f"r{n}" for n in range(5)]
 
 
+def test_without_time_left_nothing_is_sent_and_nothing_is_lost(clocks: Clocks, slack: WebReceiver) -> None:
+    desk = Desk(clocks, "r1", **slack_section(slack))
+    courier = Courier(desk.channels, 1.0, now=clocks.now, sleep=clocks.sleep, elapsed=clocks.elapsed)
+    assert courier.deliver(desk.state, 0.0) == desk.state
+    assert courier.deliver(desk.state, -5.0) == desk.state
+    assert slack.requests == []
+    assert courier.deliver(desk.state, 1.0).outbox == ()
+
+
+def test_a_pause_that_a_clock_ahead_has_set_does_not_outlast_it(clocks: Clocks, slack: WebReceiver) -> None:
+    slack.script = [Answer(401)]
+    desk = Desk(clocks, "r1", **slack_section(slack))
+    now = clocks.at
+    clocks.pass_(days=365)
+    desk.deliver()
+    clocks.at = now + timedelta(minutes=1)
+    assert desk.deliver() == []
+
+
 def test_an_error_of_programming_in_one_channel_stops_neither_the_others_nor_what_was_sent(
     clocks: Clocks, telegram: WebReceiver
 ) -> None:
@@ -258,7 +278,7 @@ def test_an_error_of_programming_in_one_channel_stops_neither_the_others_nor_wha
         ("AUTH", "535 robot-user mail-secret is wrong", "SMTPAuthenticationError 535"),
         ("MAIL", "451 mail-secret: later", "SMTPSenderRefused 451"),
         ("DATA", "554 mail-secret: spam", "SMTPDataError 554"),
-        ("RCPT", "550 mail-secret: nobody here", "SMTPRecipientsRefused"),
+        ("RCPT", "550 mail-secret: nobody here", "SMTPRecipientsRefused 550"),
     ],
 )
 def test_a_mail_server_that_refuses_keeps_the_message_waiting(
@@ -266,12 +286,56 @@ def test_a_mail_server_that_refuses_keeps_the_message_waiting(
 ) -> None:
     mail.refuse[command] = answer
     desk = Desk(clocks, "r1", **mail_section(mail))
-    assert desk.deliver() == [("r1", ("e-mail",))]
-    assert desk.state.troubles["e-mail"].reason == reason
+    assert desk.deliver() == [("r1", ("e-mail to a@example.org",))]
+    assert desk.state.troubles["e-mail to a@example.org"].reason == reason
     assert "mail-secret" not in desk.state.to_json()
     mail.refuse.clear()
     clocks.pass_(minutes=1)
     assert desk.deliver() == []
+
+
+def test_a_refused_receiver_is_a_failed_channel_of_its_own_and_the_others_are_told_once(
+    clocks: Clocks, mail: MailReceiver
+) -> None:
+    mail.refuse["RCPT TO:<B@EXAMPLE.ORG>"] = "550 nobody here"
+    desk = Desk(clocks, "r1", **mail_section(mail, smtp_to="a@example.org, b@example.org"))
+    for _ in range(3):
+        assert desk.deliver() == [("r1", ("e-mail to b@example.org",))]
+        clocks.pass_(minutes=16)
+    (raw,) = mail.mails
+    assert email.message_from_string(raw)["To"] == "a@example.org, b@example.org"
+    (trouble,) = desk.state.troubles.items()
+    assert (trouble[0], trouble[1].reason) == ("e-mail to b@example.org", "SMTPRecipientsRefused 550")
+    assert trouble[1].failures == 3
+    mail.refuse.clear()
+    assert desk.deliver() == []
+    assert (len(mail.mails), desk.state.troubles) == (2, {})
+
+
+def configured_anew(state: AlertState, clocks: Clocks, mail: MailReceiver, receivers: str) -> Desk:
+    """A desk with other receivers that goes on from a state."""
+    desk = Desk(clocks, **mail_section(mail, smtp_to=receivers))
+    desk.state = observe(
+        state, [], now=clocks.now(), repeat=timedelta(days=1), channels=desk.config.channels, seen=frozenset(Kind)
+    )
+    return desk
+
+
+def test_what_waits_for_a_receiver_reaches_it_whoever_else_is_told_now(clocks: Clocks, mail: MailReceiver) -> None:
+    both, one = "a@example.org,b@example.org", "b@example.org"
+    for before, now in ((both, one), (one, both)):
+        mail.mails.clear()
+        waiting = Desk(clocks, "r1", **mail_section(mail, smtp_to=before)).state
+        assert configured_anew(waiting, clocks, mail, now).deliver() == []
+        assert len(mail.mails) == 1  # for the receiver that was there before and is now
+
+
+def test_what_a_former_version_kept_for_all_receivers_together_reaches_each(clocks: Clocks, mail: MailReceiver) -> None:
+    state = Desk(clocks, "r1", **mail_section(mail)).state
+    (waiting,) = state.outbox
+    former = replace(state, outbox=(replace(waiting, channels=("e-mail",)),))
+    assert configured_anew(former, clocks, mail, "a@example.org,b@example.org").deliver() == []
+    assert len(mail.mails) == 2
 
 
 def test_a_server_without_encryption_is_given_neither_login_nor_mail(clocks: Clocks, tmp_path: Path) -> None:
@@ -279,7 +343,7 @@ def test_a_server_without_encryption_is_given_neither_login_nor_mail(clocks: Clo
     try:
         desk = Desk(clocks, "r1", **mail_section(receiver))
         desk.deliver()
-        assert desk.state.troubles["e-mail"].reason == "SMTPNotSupportedError"
+        assert desk.state.troubles["e-mail to a@example.org"].reason == "SMTPNotSupportedError"
         assert (receiver.mails, receiver.logins) == ([], [])
     finally:
         receiver.close()
@@ -288,7 +352,7 @@ def test_a_server_without_encryption_is_given_neither_login_nor_mail(clocks: Clo
 def test_a_certificate_nobody_vouches_for_is_refused(clocks: Clocks, mail: MailReceiver) -> None:
     desk = Desk(clocks, "r1", **mail_section(mail, smtp_ca_file=None))
     desk.deliver()
-    assert desk.state.troubles["e-mail"].reason.startswith("the certificate is not trusted")
+    assert desk.state.troubles["e-mail to a@example.org"].reason.startswith("the certificate is not trusted")
     assert mail.logins == []
 
 

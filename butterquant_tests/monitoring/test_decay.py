@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from butterquant_assets.butterfly.config import ScanConfig
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.monitoring.decay import DecayRules, calibration_by_month, decisions_by_month
 from butterquant_assets.monitoring.drift import DriftRules
@@ -33,7 +34,8 @@ def predictions(
 
 
 def judged(promised: pd.DataFrame, live: pd.DataFrame, learnt_until: pd.Timestamp = NEVER) -> pd.DataFrame:
-    table = calibration_by_month(promised, live, DriftRules(), seed=1, learnt_until=learnt_until)
+    months = sorted(live["session"].dt.strftime("%Y-%m").unique())
+    table = calibration_by_month(promised, live, months, DriftRules(), seed=1, learnt_until=learnt_until)
     assert CALIBRATION_DECAY.validate(table).reasons() == []
     return table
 
@@ -75,6 +77,13 @@ def test_without_enough_promises_there_are_figures_but_no_verdict() -> None:
 
 def test_no_live_row_gives_an_empty_table() -> None:
     assert judged(predictions(1, 20), predictions(1, 1).head(0)).empty
+
+
+def test_only_the_months_asked_for_have_rows_and_a_month_says_the_same_alone() -> None:
+    promised, live = predictions(1, 36), predictions(7, 3, days=20, first="2015-01")
+    whole = judged(promised, live)
+    alone = calibration_by_month(promised, live, ["2015-02", "2015-09"], DriftRules(), seed=1, learnt_until=NEVER)
+    pd.testing.assert_frame_equal(alone, whole[whole["month"] == "2015-02"].reset_index(drop=True))
 
 
 def test_probabilities_that_are_none_are_refused() -> None:
@@ -134,6 +143,20 @@ def test_only_the_trailing_months_and_known_outcomes_count() -> None:
     assert abs(table["trailing"].iloc[0]) < 0.1
     half = of_months(decided(3, 12, 0.0, known=0.5), ["2015-12"])
     assert 0 < half["known"].iloc[0] < half["decisions"].iloc[0]
+
+
+@pytest.mark.parametrize("look", [pd.Timestamp("2016-06-01") + pd.Timedelta(days=9 * n) for n in range(14)])
+def test_by_default_enough_months_are_scanned_that_a_track_that_loses_is_found_on_any_day(look: pd.Timestamp) -> None:
+    days = pd.bdate_range("2015-01-01", look)
+    months = [str(month) for month in pd.period_range(end=look.to_period("M"), periods=ScanConfig().months)]
+    taken = pd.DataFrame({"session": days.astype("datetime64[us]"), "track": "ai", "selected": True})
+    taken = taken[taken["session"].dt.strftime("%Y-%m").isin(months)].assign(expected_roi=0.1)
+    # Some close within three weeks, others after six.
+    closed = taken["session"] + pd.to_timedelta(np.where(taken.index % 2, 18, 45), "D") <= look
+    joined = taken.assign(roi_net=np.where(closed, -0.3, np.nan), outcome=np.where(closed, "known", "open"))
+    newest = of_months(joined.astype({"track": "str", "outcome": "str"}), months).iloc[-1]
+    assert newest["judged"]
+    assert newest["alarm"]
 
 
 @pytest.mark.parametrize("wrong", [{"minimum_months": 1}, {"minimum_months": 13}, {"minimum_decisions": 0}])

@@ -190,7 +190,7 @@ def test_what_cannot_be_compared_is_refused(reference: Daily, month: Daily, mess
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"confidence": 1.0}, {"confidence": 0.2}, {"minimum_months": 2}, {"near_days": 0}, {"near_days": 29}]
+    "wrong", [{"confidence": 1.0}, {"confidence": 0.2}, {"minimum_months": 2}, {"near_days": 0}, {"sessions": 24}]
 )
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):

@@ -9,7 +9,7 @@ import pytest
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.foundation.errors import DataError
 from butterquant_assets.monitoring.drift import DriftRules
-from butterquant_assets.monitoring.drift_table import DRIFT_TYPES, drift_by_month
+from butterquant_assets.monitoring.drift_table import DRIFT_TYPES, current_sessions, drift_by_month
 from butterquant_assets.monitoring.schemas import FEATURE_DRIFT
 from butterquant_tests.monitoring.drift_cases import rows
 
@@ -117,6 +117,47 @@ def test_months_are_judged_apart_and_in_any_order_of_rows(reference: pd.DataFram
     pd.testing.assert_frame_equal(
         shuffled, both[both["month"] == "2017-04-01"].reset_index(drop=True), check_exact=False, rtol=1e-9
     )
+
+
+def test_a_month_under_way_is_judged_with_the_sessions_before_it_and_a_whole_one_alone(reference: pd.DataFrame) -> None:
+    now = rows(3, 2, COLUMNS, days=20, first="2017-03")
+    now.loc[now["session"] >= "2017-03-16", SHIFTED] += 0.5
+    days = np.unique(now["session"])
+    three_in = now[now["session"] <= days[22]]
+    seen = current_sessions(three_in, "2017-04", RULES.sessions)
+    assert sorted(seen["session"].unique()) == list(days[23 - RULES.sessions : 23])
+    table = drift_by_month(reference, three_in, COLUMNS, ["2017-03", "2017-04"], RULES)
+    under_way = table[table["month"] == "2017-04-01"]
+    assert set(under_way["sessions"]) == {RULES.sessions}
+    assert alarms(under_way) == SHIFTED
+    assert alarms(table[table["month"] == "2017-03-01"]) != SHIFTED
+    whole = drift_by_month(reference, now, COLUMNS, ["2017-04"], RULES)
+    alone = drift_by_month(reference, now[now["session"] >= "2017-04-01"], COLUMNS, ["2017-04"], RULES)
+    pd.testing.assert_frame_equal(whole, alone)
+    assert current_sessions(now, "2017-05", RULES.sessions).empty
+    # Sessions of the month before at most: a verdict must not depend on how many months happen to be at hand.
+    few = three_in[(three_in["session"] < "2017-03-03") | (three_in["session"] >= "2017-04-01")]
+    long_ago = few.assign(session=few["session"] - pd.DateOffset(months=1))
+    both = pd.concat([long_ago[long_ago["session"] < "2017-03-01"], few])
+    pd.testing.assert_frame_equal(
+        current_sessions(both, "2017-04", RULES.sessions).reset_index(drop=True),
+        current_sessions(few, "2017-04", RULES.sessions).reset_index(drop=True),
+    )
+
+
+def test_the_reference_ends_before_the_month_in_which_the_sessions_that_are_judged_begin(
+    reference: pd.DataFrame,
+) -> None:
+    now = rows(3, 2, COLUMNS, days=20, first="2017-03")
+    under_way = now[now["session"] <= np.unique(now["session"])[22]]
+    more = pd.concat([reference, rows(9, 1, COLUMNS, first="2017-03")], ignore_index=True)
+    found, same = (drift_by_month(frame, under_way, COLUMNS, ["2017-04"], RULES) for frame in (reference, more))
+    pd.testing.assert_frame_equal(found.drop(columns="learnt"), same.drop(columns="learnt"))
+    assert not found["learnt"].any()
+    until = pd.Timestamp(np.unique(under_way["session"])[23 - RULES.sessions])
+    for last, learnt in ((until, True), (until - pd.Timedelta(days=1), False)):
+        table = drift_by_month(reference, under_way, COLUMNS, ["2017-04"], RULES, learnt_until=last)
+        assert set(table["learnt"]) == {learnt}
 
 
 def test_too_short_a_reference_gives_figures_but_no_verdict() -> None:

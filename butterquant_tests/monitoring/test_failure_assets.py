@@ -9,10 +9,11 @@ import pytest
 from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
-from butterquant_assets.automation.failure_schedule import failure_schedule
+from butterquant_assets.automation.failure_schedule import failed_partitions_job, failure_schedule
 from butterquant_assets.automation.jobs import REFRESH
+from butterquant_assets.monitoring import failure_assets
 from butterquant_assets.monitoring.failed_partitions import CONTRACT
-from butterquant_assets.monitoring.failure_assets import failure_of, listing
+from butterquant_assets.monitoring.failure_assets import failure_of, listing, past_runs, planned_steps
 from butterquant_tests.automation.watched import RAW, TOTAL, WATCH, Site
 
 
@@ -61,6 +62,38 @@ def test_partitions_whose_runs_failed_three_times_are_listed_with_the_step_that_
     site.source.broken = None
     assert site.refresh("2018-02", "2018-02").success
     assert site.take_stock() == []
+
+
+@dg.job(name="collect_crypto")
+def collecting() -> None:
+    """A job that makes no asset, as a collector's."""
+
+
+def test_what_is_exhausted_stays_listed_whatever_other_jobs_did_since(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure_assets, "PAGE", 4)
+    site.source.values["2018-02"] = 2
+    site.source.broken = "no answer"
+    for _ in range(3):
+        site.refresh("2018-02", "2018-02")
+    for _ in range(9):
+        # As a daemon starts it: nothing is selected. So does the schedule of the inventory itself.
+        site.instance.create_run_for_job(collecting, status=dg.DagsterRunStatus.SUCCESS)
+        inventory_job = site.definitions.resolve_job_def(failed_partitions_job.name)
+        site.instance.create_run_for_job(inventory_job, status=dg.DagsterRunStatus.SUCCESS)
+    (row,) = site.take_stock()
+    assert (row["asset"], row["partition"], row["state"], row["attempts"]) == (RAW, "2018-02", "exhausted", 3)
+
+
+def test_a_run_of_the_whole_job_covers_what_its_plan_covers(site: Site) -> None:
+    job = site.definitions.resolve_job_def(REFRESH)
+    run = site.instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
+    assert run.asset_selection is None
+    assert planned_steps(site.instance, run) == {"raw", "total", "watch", "monitoring__failed_partitions"}
+    steps = {"raw": (RAW,), "total": (TOTAL,), "watch": (WATCH,)}
+    (whole,) = [past for past in past_runs(site.instance, steps, [(RAW, "2018-01")]) if past.run_id == run.run_id]
+    assert whole.assets == {RAW, TOTAL, WATCH}
 
 
 def test_a_run_that_failed_outside_of_its_steps_is_told_with_its_innermost_error(site: Site) -> None:

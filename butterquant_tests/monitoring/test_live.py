@@ -51,17 +51,17 @@ def test_predictions_of_a_challenger_and_other_tracks_are_not_the_model_s() -> N
     assert list(live_predictions(decisions.drop(columns="stratum"), frame(days))["session"].dt.day) == [4]
 
 
-def test_only_outcomes_known_on_the_day_and_predicted_count() -> None:
+def test_only_outcomes_that_are_known_and_were_predicted_count() -> None:
     days = ["2016-01-04", "2016-01-05", "2016-01-06", "2016-01-07"]
     decisions = frame(days, track="ai", route="champion", **P).drop(columns="stratum")
     decisions.loc[3, "p0"] = np.nan
     outcomes = frame(
         days,
         evaluation_session=pd.to_datetime(["2016-02-01", "2016-02-02", "2016-03-01", "2016-02-01"]),
-        missing_reason=["", "no_bar_on_evaluation", "", ""],
-        label_mark=[1.0, np.nan, 2.0, 3.0],
+        missing_reason=["", "no_bar_on_evaluation", "after_data_end", ""],
+        label_mark=[1.0, np.nan, np.nan, 3.0],
     )
-    known = known_outcomes(decisions, outcomes, frame(days), pd.Timestamp("2016-02-15"), "label_mark")
+    known = known_outcomes(decisions, outcomes, frame(days), "label_mark")
     assert known[["label"]].to_numpy().tolist() == [[1.0]]
     assert list(known.columns) == ["session", "ticker", *P, "stratum", "label"]
 
@@ -69,3 +69,11 @@ def test_only_outcomes_known_on_the_day_and_predicted_count() -> None:
 def test_expected_returns_are_those_of_one_set_of_class_values() -> None:
     made = with_expected_roi(frame(["2016-01-04"], **P), [-1.0, 0.0, 0.1, 0.5])
     assert made["expected_roi"].iloc[0] == pytest.approx(-0.1 + 0.03 + 0.2)
+
+
+def test_an_expected_return_does_not_depend_on_the_rows_beside_it() -> None:
+    p = pd.DataFrame(np.random.default_rng(1).dirichlet(np.ones(4), 3000), columns=[*P])
+    whole = with_expected_roi(p, [-0.4, 0.02, 0.11, 0.37])["expected_roi"]
+    for first, rows in ((0, 21), (21, 499), (333, 1001), (1000, 1050)):
+        part = with_expected_roi(p.iloc[first : first + rows], [-0.4, 0.02, 0.11, 0.37])["expected_roi"]
+        pd.testing.assert_series_equal(part, whole.iloc[first : first + rows], check_exact=True)

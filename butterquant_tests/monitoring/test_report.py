@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation import drift_plots
+from butterquant_assets.foundation.drawing import MAX_BYTES
 from butterquant_assets.foundation.errors import DataError
-from butterquant_assets.foundation.plots import MAX_BYTES
 from butterquant_assets.monitoring.decay import DecayRules, calibration_by_month, decisions_by_month
 from butterquant_assets.monitoring.drift import DriftRules
 from butterquant_assets.monitoring.drift_table import drift_by_month
@@ -60,12 +60,17 @@ def test_the_newest_month_speaks_for_a_table(drift: pd.DataFrame) -> None:
     said = newest(drift)
     assert (said["month"], said["alarm"], said["judged"]) == ("2017-04", True, True)
     assert len(said["reasons"]) == 1
+    begun = pd.concat([drift, drift.tail(3).assign(month=pd.Timestamp("2017-05-01"), judged=False, alarm=False)])
+    assert newest(begun.assign(reason=begun["reason"].where(begun["judged"], "not judged"))) == said
+    nothing = newest(begun[~begun["judged"]].assign(reason="not judged: 3 sessions"))
+    assert (nothing["month"], nothing["judged"], len(nothing["reasons"])) == ("2017-05", False, 3)
     assert newest(drift.head(0)) == {"month": "", "alarm": False, "judged": False, "reasons": []}
 
 
 def test_plots_are_small_and_the_same_for_the_same_figures(drift: pd.DataFrame, regime: pd.DataFrame) -> None:
+    live = predictions(2, 3, days=20, first="2015-01")
     kept = calibration_by_month(
-        predictions(1, 20), predictions(2, 3, days=20, first="2015-01"), DriftRules(), seed=1, learnt_until=NEVER
+        predictions(1, 20), live, ["2015-01", "2015-02", "2015-03"], DriftRules(), seed=1, learnt_until=NEVER
     )
     decay = decisions_by_month(decided(1, 12, 0.0), ["2015-11", "2015-12"], DecayRules(), NEVER)
     for draw in (

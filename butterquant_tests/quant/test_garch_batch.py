@@ -437,7 +437,7 @@ def test_real_windows_agree_with_arch_as_it_comes_and_polished():
     windows = real_windows(300, seed=11)
     fits = fit_forecast_batch(windows)
     assert (fits.status == Status.OK).all()
-    as_it_comes, polished, lower = [], [], 0
+    as_it_comes, polished, ahead, lower = [], [], [], 0
     for row, series in enumerate(windows):
         model = arch_model(series, mean="Constant", vol="GARCH", p=1, q=1, dist="normal", rescale=False)
         with warnings.catch_warnings():
@@ -452,13 +452,18 @@ def test_real_windows_agree_with_arch_as_it_comes_and_polished():
         best = max(tight, key=lambda fit: fit.loglikelihood)
         as_it_comes.append(fits.mean_daily_vol[row] / mean_forecast(plain) - 1.0)
         polished.append(fits.mean_daily_vol[row] / mean_forecast(best) - 1.0)
+        ahead.append(fits.log_likelihood[row] - plain.loglikelihood)
         # arch keeps alpha + beta <= 1 only to about 1e-6, and is rewarded for what it oversteps.
         if plain.params.iloc[2:].sum() <= 1.0:
             lower += fits.log_likelihood[row] < plain.loglikelihood - 1e-6
     # In three windows of 5,000 arch ends in another local maximum of higher likelihood: its path there hangs on the
     # error of its finite differences (in one of them returns changed in the ninth digit make it end where we do).
     assert lower <= 1
-    assert np.quantile(np.abs(as_it_comes), 0.99) < 2e-4
+    # On some processors arch as it comes stops short of the optimum in one window of a hundred, by 0.8 and more;
+    # started from there or from our point with a tighter tolerance, it ends where we do.
+    reached = np.array(ahead) < 0.1
+    assert reached.mean() >= 0.98
+    assert np.quantile(np.abs(as_it_comes)[reached], 0.99) < 2e-4
     assert np.quantile(np.abs(polished), 0.99) < 1e-5
 
 

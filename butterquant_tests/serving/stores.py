@@ -12,9 +12,10 @@ import pandas as pd
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.schemas import FEATURES as FEATURE_TABLE
 from butterquant_assets.foundation.files import write_atomically
-from butterquant_assets.foundation.model_store import ModelStore, canonical_json, content_version, weights_bytes
+from butterquant_assets.foundation.model_content import canonical_json, content_version, weights_bytes
+from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.learning.mlp import TrainedMlp, class_weights
-from butterquant_assets.learning.onnx_export import export_onnx
+from butterquant_tests.learning.network_onnx import export_onnx
 
 NAME = "success"
 CLASSES = ("loss", "small", "good", "excellent")

@@ -40,6 +40,7 @@ DATASETS = {
     "funding_rates": crypto_schemas.FUNDING_RATES,
     "order_books": crypto_schemas.ORDER_BOOKS,
     "order_book_levels": crypto_schemas.ORDER_BOOK_LEVELS,
+    "crypto_universe": crypto_schemas.CRYPTO_UNIVERSE,
 }
 CONFIG = SignalConfig(
     # So cheap that some signals are accepted although there is nothing to find.
@@ -128,6 +129,7 @@ def tables_of(panel: HourlyPanel, *, book_every: int = 5) -> dict[str, pd.DataFr
             "quote_volume_usd": flat(panel.volume * panel.close),
             "outage": flat(panel.defective),
             "suspect": np.zeros(panel.close.size, dtype=bool),
+            "suspect_later": np.zeros(panel.close.size, dtype=bool),
         },
         "mark_prices": keys | dict.fromkeys(("open", "high", "low", "close"), flat(panel.mark)),
         "index_prices": keys | dict.fromkeys(("open", "high", "low", "close"), flat(panel.index)),
@@ -141,6 +143,15 @@ def tables_of(panel: HourlyPanel, *, book_every: int = 5) -> dict[str, pd.DataFr
             "open_interest": flat(panel.open_interest),
             "open_interest_usd": flat(panel.open_interest * panel.close),
         },
+    }
+    days = np.unique(hours.astype("datetime64[D]")).astype("datetime64[us]")
+    frames["crypto_universe"] = {
+        "day": np.repeat(days, count),
+        "coin": np.tile(np.array(panel.coins, dtype=object), len(days)),
+        "rank": np.tile(np.arange(1, count + 1), len(days)),
+        "market_cap_usd": np.full(len(days) * count, 1e9),
+        "chosen_by": np.full(len(days) * count, "configured", dtype=object),
+        "as_of_known": np.ones(len(days) * count, dtype=bool),
     }
     settled = np.arange(8, len(hours), 8)
     frames["funding_rates"] = {

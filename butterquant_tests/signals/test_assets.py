@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from butterquant_assets.foundation.signal_recorder import SignalRecorder
+from butterquant_assets.cli import _signals_text
+from butterquant_assets.foundation.signal_recorder import VERSIONS, SignalRecorder
+from butterquant_assets.monitoring.summary import signal_findings
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.rebuild import rebuild
 from butterquant_assets.signals import assets
 from butterquant_assets.signals.replay import Inputs, Replay
-from butterquant_assets.signals.rounds import stacked
+from butterquant_assets.signals.rounds import restored_tables, stacked
 from butterquant_assets.signals.schemas import PAPER_TRADES, SIGNAL_CARRIED
 from butterquant_tests.signals.factor_cases import random_panel
 from butterquant_tests.signals.line_house import (
@@ -85,7 +87,8 @@ def test_every_table_is_made_and_keeps_its_contract_and_nothing_is_left_to_do(wh
 
 def test_the_days_together_are_what_a_replay_in_memory_gives(whole: House, tables: dict[str, pd.DataFrame]) -> None:
     bars, funding = tables["crypto_bars"], tables["funding_rates"].rename(columns={"funding_rate": "rate"})
-    everything_known = Inputs(read(whole, "factors"), bars, funding, read(whole, "book_costs"))
+    costs, universe = read(whole, "book_costs"), tables["crypto_universe"]
+    everything_known = Inputs(read(whole, "factors"), bars, funding, costs, universe)
     run = Replay(lambda _, last: everything_known.before(last), START, START + DAYS * DAY, CONFIG.seed, CONFIG.rules())
     replayed = run.run()
     for name, frame in stacked(replayed.rounds).items():
@@ -105,8 +108,8 @@ def test_day_by_day_gives_the_same_bytes_as_all_at_once_and_touches_only_what_is
             newest = f"{end - pd.Timedelta(hours=1):%Y-%m-%d}"
             assert rebuilt_days(done, "signals/factors") == [newest]
             assert rebuilt_days(done, "signals/scored_signals") == [newest]
-            # Trades of up to four days before were still open, or could have been.
-            assert len(rebuilt_days(done, "signals/paper_trades")) <= 5
+            # Trades of up to four days before were still open, or could have been; a fifth learns that they ended.
+            assert len(rebuilt_days(done, "signals/paper_trades")) <= 6
     assert stale(house) == []
     assert everything(house) == everything(whole)
 
@@ -162,6 +165,9 @@ def test_a_correction_reaches_what_depends_on_it_and_no_more(
     footer = house.lake.footer("signals/learning_rounds")
     assert footer is not None
     assert footer.facts["rounds held now"] == 1
+    # What judged signals before the correction is found by its versions all the same.
+    assert judged_by(house, read(whole, "scored_signals")) > 2
+    assert judged_by(house, read(house, "scored_signals")) > 2
     # What was learned is what a house that never knew the wrong bar learns.
     fresh = house_of(tmp_path / "fresh", corrected)
     shutil.copytree(tmp_path / "lake" / "signals" / "factors", tmp_path / "fresh" / "lake" / "signals" / "factors")
@@ -237,6 +243,45 @@ def test_a_signal_names_the_tables_that_judged_it_and_they_can_be_found(whole: H
         assert named
         assert named <= stored
         assert set(records[name]) <= stored | set(signals[name])
+    assert judged_by(whole, signals) > 2
+
+
+def judged_by(house: House, signals: pd.DataFrame) -> int:
+    """How many sets of tables judged some signals; each is found in the warehouse and is what its versions name."""
+    sets = signals[[f"{name}_version" for name in VERSIONS]].drop_duplicates()
+    with SignalRecorder(house.settings.warehouse_location) as recorder:
+        for versions in sets.itertuples(index=False):
+            kept = recorder.kept_versions(dict(zip(VERSIONS, versions, strict=True)))
+            assert restored_tables(kept).versions == tuple(versions)
+    return len(sets)
+
+
+def test_the_universe_of_a_day_stands_beside_its_signals_and_a_reader_is_told_who_was_chosen_afterwards(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    short = until(tables, START + 15 * DAY)
+    told, entry = START + 10 * DAY, START + 12 * DAY
+    listed = short["crypto_universe"]
+    later = listed[(listed["coin"] != "AAA") | (listed["day"] >= entry)]
+    short["crypto_universe"] = later.assign(as_of_known=(later["day"] >= told).to_numpy())
+    house = house_of(tmp_path, short)
+    bring_up_to_date(house)
+    signals, record = read(house, "scored_signals"), read(house, "learning_rounds").iloc[-1]
+    own, known = signals["coin"] == "AAA", signals["hour"] >= told
+    assert (signals["member"] == (known & (~own | (signals["hour"] >= entry)))).all()
+    assert (signals["evidence"] == (~own | (signals["hour"] >= entry))).all()
+    trades = read(house, "paper_trades")
+    taught = trades[trades["evidence"] & (trades["hour"] < record["as_of"] - pd.Timedelta(hours=1))]
+    assert record["trades"] == taught["status"].isin(["closed", "open"]).sum()
+    assert 0 < record["chosen_afterwards"] == (~taught["member"] & taught["status"].isin(["closed", "open"])).sum()
+    footer = house.lake.footer("signals/calibration_table")
+    assert footer is not None
+    assert "of coins chosen afterwards" in footer.facts["warnings"]["universe"]
+    found = signal_findings(house)
+    assert found["chosen_afterwards"] == record["chosen_afterwards"] / record["trades"]
+    share = f"{100 * found['chosen_afterwards']:.0f} %"
+    assert any(share in line and "chosen afterwards" in line for line in _signals_text(found))
+    assert not any("chosen afterwards" in line for line in _signals_text(found | {"chosen_afterwards": 0.0}))
 
 
 def test_another_setting_changes_the_result_and_makes_all_of_it_stale(whole: House) -> None:
@@ -277,3 +322,31 @@ def test_after_a_hole_in_the_whole_market_no_trade_stays_open_and_a_day_alone_is
     Path(house.lake.path("signals/paper_trades", day)).unlink()
     assert rebuilt_days(bring_up_to_date(house), "signals/paper_trades") == [day]
     assert everything(house)["signals/paper_trades"][day] == held
+
+
+def test_a_trade_whose_coin_has_a_hole_ends_though_the_whole_market_stopped_meanwhile(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    """The last day that can decide it breaks off; what comes later lies in days it does not read."""
+    hole, stopped, again = START + 18 * DAY, START + 20 * DAY + pd.Timedelta(hours=6), START + 22 * DAY
+    holed = {}
+    for name, frame in tables.items():
+        stamps = frame[DATASETS[name].time]
+        gone = (stamps >= stopped) & (stamps < again) | (frame["coin"] == "AAA") & (stamps >= hole) & (stamps < again)
+        holed[name] = frame[~gone]
+    house = house_of(tmp_path / "grown", until(holed, stopped))
+    bring_up_to_date(house)
+    trades = read(house, "paper_trades")
+    waiting = trades[(trades["coin"] == "AAA") & (trades["status"] == "open") & (trades["hour"] < START + 17 * DAY)]
+    assert len(waiting) > 0
+    house = house_of(tmp_path / "grown", holed)
+    bring_up_to_date(house)
+    assert stale(house) == []
+    trades = read(house, "paper_trades").set_index("signal_id").loc[waiting["signal_id"]]
+    assert set(trades["exit_reason"]) == {"timeout"}
+    assert set(trades["exit_at"]) == {hole}
+    shutil.copytree(tmp_path / "grown" / "lake", tmp_path / "whole" / "lake")
+    shutil.rmtree(tmp_path / "whole" / "lake" / "signals" / "paper_trades")
+    whole = house_of(tmp_path / "whole", holed)
+    bring_up_to_date(whole)
+    assert everything(whole)["signals/paper_trades"] == everything(house)["signals/paper_trades"]

@@ -6,9 +6,9 @@ import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder, fit_calibration
-from butterquant_assets.signals.calibration_report import brier_word, judge_calibration
+from butterquant_assets.signals.calibration_report import FIGURES, brier_word, judge_calibration
 from butterquant_assets.signals.paper import execute
-from butterquant_assets.signals.refresh import stamped
+from butterquant_assets.signals.refresh import Rules, stamped
 from butterquant_assets.signals.report_schemas import CALIBRATION_CURVE, CALIBRATION_REPORT, CALIBRATION_TABLE
 from butterquant_tests.signals.signal_cases import (
     HOUR,
@@ -41,6 +41,7 @@ def made_trades(n: int, seed: int, *, slope: float = 0.0, open_share: float = 0.
             "stop_bps": 200.0,
             "target_bps": 400.0,
             "gate_data": True,
+            "verdict": "rejected",
             "calibrated": True,
             "p_target": 0.2 + slope * confidence / 100,
         }
@@ -68,6 +69,45 @@ def test_the_rungs_are_climbed_by_the_number_of_trades(n: int, method: str, rows
 def test_the_bootstrap_is_a_price_without_drift_not_the_document_line() -> None:
     p = CalibrationTable().p_target([10.0, 90.0], [100.0, 100.0], [200.0, 300.0])
     np.testing.assert_allclose(p, [1 / 3, 1 / 4])
+
+
+def test_the_document_line_can_be_chosen_for_the_first_rung_and_for_no_other() -> None:
+    """What it does: on 31,119 real trades of this rule .335 reached the target; it promises .40 and more to all."""
+    rules = Rules(ladder=Ladder(bootstrap="document"))
+    first = rules.first_tables.calibration
+    confidence = np.linspace(0.0, 100.0, 11)
+    stop = np.full(11, 200.0)
+    np.testing.assert_allclose(
+        first.p_target(confidence, stop, 2 * stop), np.clip(0.40 + 0.30 * confidence / 100, 0.35, 0.75)
+    )
+    assert np.isnan(first.p_target([50.0], [np.nan], [np.nan])).all()
+    assert (first.method, first.calibrated) == ("document", False)
+    trades = made_trades(400, 14)
+    fitted = fit_calibration(trades.iloc[:299], as_of=end_of(trades), ladder=rules.ladder)
+    assert (fitted.method, fitted.all_trades, fitted.calibrated) == ("document", 299, False)
+    again = CalibrationTable.from_frame(fitted.to_frame())
+    assert again.version == fitted.version
+    assert again.p_target([80.0], [100.0], [200.0]) == pytest.approx(0.64)
+    assert CALIBRATION_TABLE.validate(CALIBRATION_TABLE.arrange(fitted.to_frame())).reasons() == []
+    assert fitted.to_frame()[["lower", "p_target", "level"]].to_numpy().tolist() == [
+        [0.0, 0.40, "none"],
+        [100.0, 0.70, "none"],
+    ]
+    ours = fit_calibration(trades.iloc[:299], as_of=end_of(trades))
+    assert ours.version != fitted.version
+    pd.testing.assert_frame_equal(
+        fit_calibration(trades, as_of=end_of(trades), ladder=rules.ladder).rows,
+        fit_calibration(trades, as_of=end_of(trades)).rows,
+    )
+
+
+def test_under_the_document_line_nearly_every_signal_passes_the_gate_of_expected_value() -> None:
+    bars = random_bars(3, 400, 15, move=0.01)
+    promised = Rules(ladder=Ladder(bootstrap="document")).first_tables.calibration
+    by_document, ours = scored(bars, 15, calibration=promised), scored(bars, 15)
+    assert by_document["gate_ev"].mean() > 0.95
+    assert ours["gate_ev"].mean() < 0.05
+    assert not by_document["calibrated"].any()
 
 
 def test_a_bucket_is_the_mean_of_a_beta_posterior_and_thin_ones_say_what_all_say() -> None:
@@ -108,6 +148,41 @@ def test_a_planted_slope_is_found(n: int) -> None:
     np.testing.assert_allclose(found, 0.2 + 0.4 * confidence / 100, atol=0.08)
     steps = np.diff(table.p_target(np.arange(101.0), np.full(101, 1.0), np.full(101, 2.0)))
     assert table.method == "twenty" or (steps >= 0).all()
+
+
+def test_two_lucky_trades_at_the_top_of_the_isotonic_curve_are_no_certainty() -> None:
+    """A fit to whole outcomes said .99998 of every higher confidence."""
+    trades = made_trades(5200, 20)
+    hit = np.random.default_rng(20).random(len(trades)) < 1 / 3
+    hit[np.argsort(trades["confidence"].to_numpy())[-2:]] = True
+    trades["exit_reason"] = np.where(hit, "target", "stop")
+    table = fit_calibration(trades, as_of=end_of(trades))
+    top = float(trades["confidence"].max())
+    assert table.method == "isotonic"
+    assert table.p_target([top, top + 0.5, 100.0], [200.0] * 3, [400.0] * 3).max() < 0.5
+
+
+def test_blocks_of_the_isotonic_curve_have_enough_trades_and_are_shrunk_as_buckets_are() -> None:
+    trades = made_trades(6000, 21, slope=0.3)
+    table = fit_calibration(trades, as_of=end_of(trades))
+    rows = table.rows
+    assert len(rows) > 5
+    assert rows["trades"].min() >= 30
+    assert rows["trades"].sum() == 6000
+    assert rows["hits"].sum() == (trades["exit_reason"] == "target").sum()
+    np.testing.assert_allclose(rows["p_target"], (rows["hits"] + 30 * table.prior) / (rows["trades"] + 30))
+    assert (np.diff(rows["p_target"]) > 0).all()
+    inside = trades["confidence"].between(rows["lower"].iloc[-1], rows["upper"].iloc[-1])
+    assert inside.sum() == rows["trades"].iloc[-1]
+    middle = (rows["lower"] + rows["upper"]).to_numpy() / 2
+    np.testing.assert_array_equal(table.p_target(middle, middle + 1, middle + 2), rows["p_target"])
+
+
+def test_trades_of_one_confidence_make_one_block() -> None:
+    trades = made_trades(5000, 22).assign(confidence=40.0)
+    table = fit_calibration(trades, as_of=end_of(trades))
+    assert table.rows[["lower", "upper", "trades"]].to_numpy().tolist() == [[40.0, 40.0, 5000.0]]
+    np.testing.assert_array_equal(table.p_target([1.0, 40.0, 99.0], [1.0] * 3, [2.0] * 3), table.rows["p_target"][0])
 
 
 def test_an_open_trade_counts_at_its_mark() -> None:
@@ -209,9 +284,45 @@ def test_the_report_scores_what_was_predicted() -> None:
         == []
     )
     assert (
-        CALIBRATION_REPORT.validate(stamped("calibration_report", report.figures, pd.Timestamp("2024-06-01"))).reasons()
+        CALIBRATION_REPORT.validate(
+            stamped("calibration_report", report.figures.assign(word=report.words()), pd.Timestamp("2024-06-01"))
+        ).reasons()
         == []
     )
+
+
+def test_what_is_said_of_accepted_signals_alone_stands_beside() -> None:
+    """Gates that keep signals with better odds: for those the probabilities of all are too low, as the report says."""
+    trades = made_trades(4000, 16, slope=0.4)
+    hit = (trades["exit_reason"] == "target").to_numpy()
+    kept = np.random.default_rng(16).random(len(trades)) < np.where(hit, 0.3, 0.2)
+    trades["verdict"] = np.where(kept, "accepted", "rejected")
+    report = judge_calibration(trades, as_of=end_of(trades), seed=1)
+    alone = judge_calibration(trades[kept], as_of=end_of(trades), seed=1)
+    assert report.value("accepted_trades") == kept.sum()
+    for name in ("observed", "predicted", "brier", "ece", "ece_by_chance"):
+        assert report.value(f"accepted_{name}") == alone.value(name), name
+    assert report.value("accepted_gap") == pytest.approx(hit[kept].mean() - trades.loc[kept, "p_target"].mean())
+    assert 0 < report.value("accepted_gap_low") < report.value("accepted_gap") < report.value("accepted_gap_high")
+    for name in ("trades", "mean_predicted", "observed", "low", "high", "inside"):
+        np.testing.assert_array_equal(report.curve[f"accepted_{name}"], alone.curve[name])
+    assert report.curve["trades"].sum() == 4000
+    assert f"Of {kept.sum()} accepted signals" in report.sentence
+    said = dict(zip(FIGURES, report.words(), strict=True))
+    assert {name: word for name, word in said.items() if word} == {
+        name: brier_word(report.value(name)) for name in ("brier", "brier_base_rate", "accepted_brier")
+    }
+    made = pd.Timestamp("2024-06-01")
+    words = report.figures.assign(word=report.words())
+    for contract, frame in ((CALIBRATION_CURVE, report.curve), (CALIBRATION_REPORT, words)):
+        assert contract.validate(stamped(contract.table.split("/")[1], frame, made)).reasons() == []
+
+
+def test_an_accepted_signal_whose_coin_a_rejected_one_held_is_still_judged() -> None:
+    trades = made_trades(600, 17)
+    later = trades.assign(entry_at=trades["entry_at"] + HOUR, verdict="accepted")
+    report = judge_calibration(pd.concat([trades, later], ignore_index=True), as_of=end_of(trades), seed=1)
+    assert (report.value("trades"), report.value("accepted_trades")) == (600, 600)
 
 
 def test_a_promise_that_is_not_kept_shows() -> None:
@@ -231,6 +342,8 @@ def test_young_trades_are_not_judged_since_those_that_ended_are_mostly_stops() -
     report = judge_calibration(trades, as_of=as_of, seed=1)
     young = (trades["entry_at"] + 72 * HOUR > as_of).sum()
     assert (report.value("trades"), report.value("not_ended")) == (600 - young, young)
+    assert report.value("accepted_trades") == 0
+    assert report.sentence.endswith("No accepted signal is among them.")
     nothing = judge_calibration(trades.assign(calibrated=False), as_of=as_of, seed=1)
     assert nothing.word == ""
     assert (
@@ -252,6 +365,8 @@ def test_words_are_those_of_the_document() -> None:
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ConfigError, match="rungs"):
         Ladder(ten=1000, twenty=300)
+    with pytest.raises(ConfigError, match="use one of barriers, document"):
+        Ladder(bootstrap="hope")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no calibration method"):
         CalibrationTable("guess")
     with pytest.raises(DataError, match=r"0 \.\. 100"):

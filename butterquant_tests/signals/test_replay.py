@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pandas as pd
 import pytest
 
+from benchmarks.bench_signal_real import report
+from benchmarks.signal_line import Line
 from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder
 from butterquant_assets.signals.paper import Execution
 from butterquant_assets.signals.refresh import CONTRACTS, Cadence, Round, Rules
@@ -112,3 +116,15 @@ def test_enough_results_bring_a_round_forward() -> None:
 def test_on_a_market_without_edge_no_threshold_changes() -> None:
     _, replayed = replay(*market(3), as_of=END, seed=7, rules=RULES)
     assert not any(one.frames["gate_thresholds"]["changed"].any() for one in replayed.rounds)
+
+
+def test_the_report_of_a_run_has_times_in_it_and_warns_of_nothing(whole: tuple[pd.DataFrame, Replayed]) -> None:
+    trades, replayed = whole
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = report(Line(market(2)[0], trades, replayed, END))
+    assert "Of " in text
+    assert f"{replayed.rounds[-1].as_of:%Y-%m-%d}" in text
+    month = replayed.rounds[-1].frames["signal_performance"].iloc[0]
+    assert f"{month['mean_pnl_bps']:.3f}" in text
+    assert f"{month['mean_pnl_bps']:.5f}" not in text

@@ -173,9 +173,82 @@ def test_performance_refuses_what_was_not_known(trades: pd.DataFrame) -> None:
 
 
 def test_the_sharpe_ratio_is_annualised_over_days_and_its_interval_covers_it() -> None:
-    daily = np.random.default_rng(1).normal(1.0, 10.0, 60)
+    daily = by_day(np.random.default_rng(1).normal(1.0, 10.0, 60))
     ratio, low, high = sharpe_ratio(daily, seed=1)
     assert ratio == pytest.approx(daily.mean() / daily.std(ddof=1) * np.sqrt(365))
     assert low < ratio < high
-    assert np.isnan(sharpe_ratio(np.zeros(30), seed=1)).all()
+    assert np.isnan(sharpe_ratio(by_day(np.zeros(30)), seed=1)).all()
     assert sharpe_ratio(daily, seed=1) == (ratio, low, high)
+    one_week = sharpe_ratio(by_day(np.arange(6.0)), seed=1)
+    assert one_week[0] > 0
+    assert np.isnan(one_week[1:]).all()
+    one_trade = np.zeros(28)
+    one_trade[3] = 400.0
+    assert np.isnan(sharpe_ratio(by_day(one_trade), seed=1)[1:]).all()
+    two_trades = one_trade + np.roll(one_trade, 14)
+    _, low, high = sharpe_ratio(by_day(two_trades), seed=1)
+    assert low <= 0 < high
+
+
+def test_days_that_share_their_luck_do_not_narrow_the_interval_of_the_sharpe_ratio() -> None:
+    """Whole weeks of one luck: the interval is that of the weeks, not of seven times as many days."""
+    random = np.random.default_rng(4)
+    shared = random.normal(0.0, 10.0, 26).repeat(7)
+    single = random.normal(0.0, 10.0, 26 * 7)
+    widths = []
+    for values in (shared, single):
+        _, low, high = sharpe_ratio(by_day(values), seed=1)
+        widths.append(high - low)
+    assert widths[0] > 1.8 * widths[1]
+
+
+def test_the_performance_of_a_month_that_has_just_begun_keeps_its_contract() -> None:
+    """Of its first week there are no bounds yet."""
+    as_of = START + 6 * 24 * HOUR
+    found = signal_performance(paper_trades(as_of=as_of), as_of=as_of, seed=1)
+    assert found["sharpe"].notna().any()
+    assert SIGNAL_PERFORMANCE.validate(stamped("signal_performance", found, as_of)).reasons() == []
+
+
+def days_of(trades: pd.DataFrame, first: str, last: str) -> pd.Series:
+    """Results by day of entry, from one day to another, both included."""
+    pnl = trades["pnl_bps"].groupby(trades["entry_at"].dt.floor("D")).sum()
+    return pnl.reindex(pd.date_range(first, last), fill_value=0.0)
+
+
+def test_a_month_in_which_the_history_begins_has_no_days_before_it(trades: pd.DataFrame) -> None:
+    """From the 20th on; the 25th without a signal is a day without result, the 1st to the 19th are none."""
+    day = trades["entry_at"].dt.floor("D")
+    late = trades[(trades["hour"] >= "2024-01-20") & (day != "2024-01-25")]
+    found = signal_performance(late, as_of=END, seed=1)
+    january, february = (found[found["track"] == "all"].iloc[place] for place in (0, 1))
+    assert january["complete"]
+    daily = days_of(late, "2024-01-20", "2024-01-31")
+    assert daily["2024-01-25"] == 0
+    assert january["sharpe"] == pytest.approx(sharpe_ratio(daily, seed=1)[0])
+    daily = days_of(late, "2024-02-01", "2024-02-29")
+    assert february["sharpe"] == pytest.approx(sharpe_ratio(daily, seed=1)[0])
+    # A first signal at 23:00 is entered on the next day.
+    evening = trades[trades["hour"] >= "2024-01-19 23:00"]
+    daily = days_of(evening, "2024-01-20", "2024-01-31")
+    january = signal_performance(evening, as_of=END, seed=1).iloc[-1 - 2 * 2]
+    assert january["sharpe"] == pytest.approx(sharpe_ratio(daily, seed=1)[0])
+
+
+@pytest.mark.parametrize(("hours", "last"), [(6 * 24, 6), (6 * 24 + 1, 7), (6 * 24 + 12, 7)])
+def test_a_day_that_only_begins_is_no_day_without_result(hours: int, last: int) -> None:
+    as_of = START + hours * HOUR
+    trades = paper_trades(as_of=as_of)
+    found = signal_performance(trades, as_of=as_of, seed=1)
+    daily = days_of(trades, "2024-01-01", f"2024-01-{last:02d}")
+    assert found.iloc[-1]["sharpe"] == pytest.approx(sharpe_ratio(daily, seed=1)[0])
+
+
+def test_four_days_are_too_few_for_a_sharpe_ratio() -> None:
+    as_of = START + 4 * 24 * HOUR
+    assert np.isnan(signal_performance(paper_trades(as_of=as_of), as_of=as_of, seed=1)["sharpe"]).all()
+
+
+def by_day(values: np.ndarray) -> pd.Series:
+    """Results of the days from a Thursday on: the weeks that are drawn begin with it."""
+    return pd.Series(values, index=pd.date_range("2024-01-04", periods=len(values), unit="us"))

@@ -8,7 +8,7 @@ from butterquant_assets.foundation.errors import ConfigError, DataError
 from butterquant_assets.signals.gates import GATES, Thresholds
 from butterquant_assets.signals.refresh import stamped
 from butterquant_assets.signals.report_schemas import GATE_THRESHOLDS, THRESHOLD_COMPARISON, THRESHOLD_SCAN
-from butterquant_assets.signals.thresholds import Search, choose_thresholds, ev_quintiles, thresholds_of
+from butterquant_assets.signals.thresholds import Search, choose_thresholds, thresholds_of
 from butterquant_assets.signals.weekly import gain_bounds
 from butterquant_tests.signals.threshold_cases import AS_OF, SEARCH, gate_trades
 
@@ -144,15 +144,6 @@ def test_the_bound_of_a_search_is_lower_than_that_of_one_alone() -> None:
     assert same[0][0] == same[1][0] == 0
 
 
-def test_expected_values_are_set_against_results_by_quintile() -> None:
-    trades = gate_trades(12)
-    trades["pnl_bps"] = 2 * trades["ev_bps"]
-    table = ev_quintiles(trades)
-    assert table["quintile"].tolist() == [1, 2, 3, 4, 5]
-    np.testing.assert_allclose(table["mean_pnl_bps"], 2 * table["mean_ev_bps"])
-    assert table["trades"].sum() == len(trades)
-
-
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ConfigError, match="minimum_weeks"):
         Search(minimum_weeks=1)
@@ -173,3 +164,29 @@ def test_a_market_is_adverse_in_the_search_where_it_is_adverse_for_the_gate() ->
         rows = trades[trades["gate_data"] & early]
         against = np.where(rows["side"] == "long", -rows["market_regime"], rows["market_regime"])
         assert first.loc[40.0, "trades"] == int(((against <= regime) | (rows["I"] >= 40)).sum())
+
+
+def test_what_was_earned_is_set_beside_what_was_expected_of_the_same_trades() -> None:
+    """Trades of which nothing was expected count in what the gate keeps, and in neither side of that comparison."""
+    trades = gate_trades(12)
+    whole = choose_thresholds(trades, LOOSE, as_of=AS_OF, seed=1, search=SEARCH).scan
+    assert whole["ev_trades"].tolist() == whole["trades"].tolist()
+    np.testing.assert_allclose(whole["ev_mean_pnl_bps"], whole["mean_pnl_bps"])
+    unknown = np.arange(len(trades)) % 7 == 0
+    trades.loc[unknown, "ev_bps"] = np.nan
+    trades.loc[unknown, "pnl_bps"] += 1000.0
+    scan = choose_thresholds(trades, LOOSE, as_of=AS_OF, seed=1, search=SEARCH).scan
+    late = trades[trades["gate_data"] & (trades["entry_at"] >= AS_OF - pd.Timedelta(days=SEARCH.confirm_days))]
+    row = scan[(scan["gate"] == "fund") & (scan["period"] == "confirmed_on") & scan["in_force"]].iloc[0]
+    kept = late[late["f_directional"] >= -30]
+    known = kept[kept["ev_bps"].notna()]
+    assert (row["trades"], row["ev_trades"]) == (len(kept), len(known))
+    assert len(known) < len(kept)
+    assert row["mean_pnl_bps"] == pytest.approx(kept["pnl_bps"].mean())
+    assert row["mean_ev_bps"] == pytest.approx(known["ev_bps"].mean())
+    assert row["ev_mean_pnl_bps"] == pytest.approx(known["pnl_bps"].mean())
+    assert scan.loc[scan["trades"] > 0, "mean_ev_bps"].notna().all()
+    nothing = choose_thresholds(trades.assign(ev_bps=np.nan), LOOSE, as_of=AS_OF, seed=1, search=SEARCH).scan
+    assert THRESHOLD_SCAN.validate(stamped("threshold_scan", nothing, AS_OF)).reasons() == []
+    assert (nothing["ev_trades"] == 0).all()
+    assert nothing[["mean_ev_bps", "ev_mean_pnl_bps"]].isna().all(axis=None)

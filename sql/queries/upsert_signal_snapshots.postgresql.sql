@@ -1,4 +1,4 @@
--- Write signal snapshots; one that exists is replaced.
+-- Write signal snapshots; one that exists is replaced, unless it was traded live: what was decided on stays.
 -- :rows is a JSON array of objects: one statement for thousands of rows is ten times as fast as one for each.
 WITH given AS (
     SELECT *
@@ -66,4 +66,9 @@ ON CONFLICT (signal_id) DO UPDATE SET
     reason = excluded.reason,
     calibration_version = excluded.calibration_version,
     cost_version = excluded.cost_version,
-    threshold_version = excluded.threshold_version;
+    threshold_version = excluded.threshold_version
+WHERE NOT EXISTS (
+    SELECT 1
+    FROM execution_records AS made
+    WHERE made.signal_id = signal_snapshots.signal_id AND made.mode = 'live'
+);

@@ -42,6 +42,10 @@ class UnansweredError(SourceError):
     """A request got no usable answer, however often it was sent. Another may."""
 
 
+class RestedEndpointError(UnansweredError):
+    """An endpoint has failed so often in a row that it is not asked again in this collection."""
+
+
 @dataclass(frozen=True)
 class Heard:
     """What came over the wire.

@@ -16,14 +16,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.market.collector.answers import (
     AccessError,
     Heard,
     LeftAloneError,
     Passing,
     UnansweredError,
+    UnknownSymbolError,
     judge,
 )
+from butterquant_assets.market.collector.breaker import Breaker
 from butterquant_assets.market.collector.limiter import Limiter
 from butterquant_assets.market.collector.tables import DamagedAnswerError
 from butterquant_assets.market.crypto_config import CryptoConfig
@@ -34,6 +37,9 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 120.0
 """When the exchange asks to be left alone for longer, it is: until the next collection."""
+
+UNANSWERED_IN_A_ROW = 3
+"""So many questions' worth of requests in vain, with no answer between them, and their endpoint is left alone."""
 
 CLOCK_TRIES = 6
 CLOCK_SLACK_MS = 5_000
@@ -72,6 +78,7 @@ class ExchangeClient:
         self._gate = asyncio.Semaphore(config.concurrency)
         self._ccxt = _ccxt_client(config)
         self._refusal: AccessError | None = None
+        self._breaker = Breaker(UNANSWERED_IN_A_ROW * config.attempts, now)
         self.retried = 0
         """Requests that had to be sent again."""
 
@@ -99,11 +106,12 @@ class ExchangeClient:
         UnknownSymbolError
             for an instrument the exchange does not have.
         UnansweredError
-            if no attempt got a usable answer.
+            if no attempt got a usable answer, or the endpoint is left alone because it gave none for long.
         """
         asked = query.get("instId") or query.get("instFamily") or path
         problem = ""
         for attempt in range(self._config.attempts):
+            self._breaker.check(path)
             if attempt:
                 self.retried += 1
             heard = await self._once(path, query)
@@ -117,12 +125,22 @@ class ExchangeClient:
             except AccessError as error:
                 self._refusal = error
                 raise
+            except UnknownSymbolError:
+                self._breaker.answered(path)
+                raise
+            except SourceError as error:
+                self._breaker.failed(path, str(error))
+                raise
             if not isinstance(found, Passing):
                 try:
-                    return read(found)
+                    rows = read(found)
                 except DamagedAnswerError as error:
                     found = Passing(str(error))
+                else:
+                    self._breaker.answered(path)
+                    return rows
             problem = found.why
+            self._breaker.failed(path, problem)
             wait = max(found.wait_seconds, self._backoff(attempt))
             if found.wait_seconds > LONGEST_HOLD_SECONDS:
                 raise UnansweredError(
@@ -180,26 +198,34 @@ class ExchangeClient:
         )
 
     async def _once(self, path: str, query: Mapping[str, str]) -> Heard | Passing:
-        import ccxt
-
         ticket = await self.limiter.turn(path, query)
-        heard: list[Heard] = []
         try:
-            async with self._gate:
-                if self._refusal is not None:
-                    raise self._refusal
-                token = _HEARD.set(heard)
-                self.limiter.leaving(ticket)
-                try:
-                    await self._ccxt.request(path, ["public"], "GET", dict(query))
-                except ccxt.BaseError as error:
-                    # Where an answer came, it is judged by itself; ccxt's own opinion counts only where none did.
-                    if not heard:
-                        return Passing(_unheard(error))
-                finally:
-                    _HEARD.reset(token)
+            while True:
+                async with self._gate:
+                    if self._refusal is not None:
+                        raise self._refusal
+                    self._breaker.check(path)
+                    # While it waited here, an answer may have asked for silence, which counts for it too.
+                    if (silence := self.limiter.held(path, query)) <= 0:
+                        self.limiter.leaving(ticket)
+                        return await self._send(path, query)
+                await self._sleep(silence)
         finally:
             self.limiter.over(ticket)
+
+    async def _send(self, path: str, query: Mapping[str, str]) -> Heard | Passing:
+        import ccxt
+
+        heard: list[Heard] = []
+        token = _HEARD.set(heard)
+        try:
+            await self._ccxt.request(path, ["public"], "GET", dict(query))
+        except ccxt.BaseError as error:
+            # Where an answer came, it is judged by itself; ccxt's own opinion counts only where none did.
+            if not heard:
+                return Passing(_unheard(error))
+        finally:
+            _HEARD.reset(token)
         return heard[-1] if heard else Passing("no answer came")
 
     def _backoff(self, attempt: int) -> float:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.market.collector.answers import AccessError
-from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, chunks, start_of
-from butterquant_assets.market.collector.questions import Grid, question, windows
+from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, chunks, day_at, start_of
+from butterquant_assets.market.collector.questions import FUNDING_RATES, Grid, question, windows
 from butterquant_assets.market.collector.round import Round
 from butterquant_assets.market.collector.settlements import LONGEST_HOURS, interval_hours, missing_settlements
 from butterquant_assets.market.collector.snapshots import typed
@@ -66,32 +68,41 @@ async def _collect_chunk(
 ) -> None:
     coins = sorted(frozenset().union(*needs.values()))
     answers = await asyncio.gather(*(_points_of(work, grid, coin, days) for coin in coins))
-    fresh = dict(zip(coins, answers, strict=True))
+    fresh = {coin: points for coin, (points, _) in zip(coins, answers, strict=True)}
+    heard = {coin for coin, (_, answered) in zip(coins, answers, strict=True) if answered}
     if after is not None:
         await after.wait()
     for day in days:
-        _publish(work, grid, day, {coin: fresh[coin] for coin in needs[day]})
+        _publish(work, grid, day, {coin: fresh[coin] for coin in needs[day]}, heard)
         held = work.store.day(grid.dataset, day)
-        missing = held is not None and not held.coverage.complete
-        work.progress.note(grid.dataset, day, needs[day], work.now, missing=missing)
+        lacking = held.coverage.missing if held is not None else ()
+        answered = needs[day] & heard
+        if work.now < start_of(day) + DAY_MS + grid.trail:
+            # What comes later may still tell that nothing is missing, so that this was no answer yet.
+            answered -= frozenset(lacking)
+        work.progress.note(grid.dataset, day, needs[day], work.now, answered=answered, lacking=lacking)
     work.progress.save()
 
 
-async def _points_of(work: Round, grid: Grid, coin: str, days: Sequence[str]) -> Points:
-    """What the exchange has for one coin in a chunk; as much as came where a request failed."""
-    found = no_points(grid)
+async def _points_of(work: Round, grid: Grid, coin: str, days: Sequence[str]) -> tuple[Points, bool]:
+    """What the exchange has for one coin in a chunk, as much as came, and whether every question got its rows."""
+    found, answered = no_points(grid), True
     for window in windows(grid, days, work.listings[coin].listed, work.now):
+        if work.rests(grid.dataset, coin):
+            return found, False
         try:
             part = await _ask(work, grid, coin, window)
+            found = part.over(found)
             if _lacks(grid, part, window):
                 # Once more, because a page now and then lacks rows; what stays missing is asked for next time.
-                part = (await _ask(work, grid, coin, window)).over(part)
-            found = part.over(found)
+                found = (await _ask(work, grid, coin, window)).over(found)
+            work.heard(grid.dataset, coin)
         except AccessError:
             raise
         except SourceError as error:
-            work.complain(f"{grid.dataset}: {error}")
-    return found
+            work.unheard(grid.dataset, coin, error)
+            answered = False
+    return found, answered
 
 
 async def _ask(work: Round, grid: Grid, coin: str, window: tuple[int, int]) -> Points:
@@ -105,8 +116,8 @@ def _lacks(grid: Grid, part: Points, window: tuple[int, int]) -> bool:
     return not len(part) or bool(len(missing_settlements(part.stamp, window[1], window[0])))
 
 
-def _publish(work: Round, grid: Grid, day: str, fresh: Mapping[str, Points]) -> None:
-    """Lay what came over what is held of a day, and write it."""
+def _publish(work: Round, grid: Grid, day: str, fresh: Mapping[str, Points], heard: AbstractSet[str]) -> None:
+    """Lay what came over what is held of a day, and write it; `heard` are the coins that were answered for."""
     stamp_name = contract_of(grid.dataset).time or ""
     start, end = start_of(day), start_of(day) + DAY_MS
     held = work.store.read(grid.dataset, [day])
@@ -120,9 +131,18 @@ def _publish(work: Round, grid: Grid, day: str, fresh: Mapping[str, Points]) -> 
     merged = pd.concat(parts, ignore_index=True).drop_duplicates(keys, keep="last")[columns_of(grid.dataset)]
     if grid.stamped:
         expected = work.owed(grid.dataset, day, grid.bar, merged, stamp_name)
-    else:
-        expected = _settlements(work, day, merged, fresh)
-    work.write(grid.dataset, day, merged, cover(merged, stamp_name, expected, over=work.over(day)))
+        work.write(grid.dataset, day, merged, cover(merged, stamp_name, expected, over=work.over(day)))
+        return
+    before = work.store.day(grid.dataset, day)
+    whole = set(held["coin"]) if before is not None and before.coverage.complete else set()
+    unsure = fresh.keys() - heard - whole
+    expected = _settlements(work, day, merged, {coin: fresh[coin] for coin in fresh.keys() & heard}, unsure)
+    coverage = cover(merged, stamp_name, expected, over=work.over(day))
+    if unsure and coverage.complete:
+        # When a coin is settled only the exchange knows: without its answer nothing shows that none is missing.
+        note = f"the settlements of {', '.join(sorted(unsure))} got no answer"
+        coverage = replace(coverage, complete=False, note=note)
+    work.write(grid.dataset, day, merged, coverage)
 
 
 def _note_revisions(work: Round, grid: Grid, day: str, held: pd.DataFrame, rows: pd.DataFrame) -> None:
@@ -171,21 +191,38 @@ def _with_marks(work: Round, day: str, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(named, on=["settled_at", "coin"], how="left").astype({"mark_price": "float64"})
 
 
-def _settlements(work: Round, day: str, merged: pd.DataFrame, fresh: Mapping[str, Points]) -> dict[str, Stamps]:
-    """Settlements that should be there: those that are, and those whose neighbours say that they are missing."""
-    start, until = start_of(day), min(start_of(day) + DAY_MS, work.now)
+def _settlements(
+    work: Round, day: str, merged: pd.DataFrame, fresh: Mapping[str, Points], unsure: AbstractSet[str]
+) -> dict[str, Stamps]:
+    """Settlements that should be there: those that are, and those whose neighbours say that they are missing.
+
+    Parameters
+    ----------
+    fresh
+        what came of coins that were answered for, all of it: what lies after the day tells how it ended
+    unsure
+        coins that were asked for in vain and not known to be whole
+    """
+    start, over = start_of(day), start_of(day) + DAY_MS
+    known_until = min(over + FUNDING_RATES.trail, work.now)
     expected: dict[str, Stamps] = {}
     before, wanted = work.lacking("funding_rates", day), work.wanted(day)
+    later = work.store.read("funding_rates", [day_at(start + DAY_MS)], ["settled_at", "coin"])
     for coin in sorted(wanted | set(merged["coin"])):
         settled = merged.loc[merged["coin"] == coin, "settled_at"]
         mine = settled.to_numpy(dtype="datetime64[us]")
         lost = before.get(coin, mine[:0])
+        ends = work.progress.ends.get(coin)
         if coin in fresh:
-            stamps = missing_settlements(fresh[coin].stamp, until, max(work.listings[coin].listed, start))
-            lost = as_times(stamps[(stamps >= start) & (stamps < until)])
-        elif coin not in wanted:
-            # Not asked for now, it may have traded on: what its own rhythm lets expect until the end is missing.
-            stamps = missing_settlements(as_stamps(settled), until + LONGEST_HOURS * HOUR_MS, start)
-            lost = np.union1d(lost, as_times(stamps[stamps < until]))
+            since = max(work.listings[coin].listed, start)
+            stamps = missing_settlements(fresh[coin].stamp, known_until, since, ends)
+            lost = as_times(stamps[(stamps >= start) & (stamps < over)])
+        elif coin not in wanted or coin in unsure:
+            # Not asked for now, or in vain, it may have traded on: what its own rhythm lets expect until the end is
+            # missing, or until the next one that is stored; its interval may have been lengthened meanwhile.
+            known = np.sort(np.append(as_stamps(settled), as_stamps(later.loc[later["coin"] == coin, "settled_at"])))
+            end = min(over, work.now, *([] if ends is None else [ends]))
+            stamps = missing_settlements(known, end + LONGEST_HOURS * HOUR_MS, start, ends)
+            lost = np.union1d(lost, as_times(stamps[stamps < end]))
         expected[coin] = np.union1d(mine, lost)
     return expected

@@ -18,11 +18,18 @@ from butterquant_assets.market.collector.answers import AccessError, UnknownSymb
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, day_at, start_of
 from butterquant_assets.market.collector.rankings import MakeClient, ranking
 from butterquant_assets.market.collector.round import Listing, Round
-from butterquant_assets.market.collector.snapshots import listed_ms, read_book, read_instruments, read_tiers
+from butterquant_assets.market.collector.snapshots import (
+    DEEP_LEVELS,
+    ends_of,
+    listed_ms,
+    read_book,
+    read_instruments,
+    read_tiers,
+    states_of,
+)
 from butterquant_assets.market.collector.tables import DamagedAnswerError
 from butterquant_assets.market.collector.universe import Member, choose, members_of, universe_rows
 from butterquant_assets.market.crypto_coverage import NOT_OVER, Coverage, cover
-from butterquant_assets.market.crypto_schemas import BOOK_LEVELS
 from butterquant_assets.market.crypto_sources.store import contract_of
 
 KEEP_DAYS = 30
@@ -49,6 +56,8 @@ CLOSED_BY_TIME = ("order_books", "order_book_levels", "instruments", "leverage_t
 async def listed_now(work: Round) -> pd.DataFrame:
     """What trades now, in the columns of `instruments`, every coin with a live USDT swap.
 
+    Besides, the collection learns which swaps are listed but do not trade, and when any will cease to.
+
     Raises
     ------
     SourceError
@@ -61,6 +70,11 @@ async def listed_now(work: Round) -> pd.DataFrame:
             f"the exchange lists {len(rows)} instruments, expected some linear USDT swaps that are live among them: "
             "check BUTTERQUANT_CRYPTO__EXCHANGE_URL"
         )
+    work.states = states_of(rows)
+    for coin, moment in ends_of(rows).items():
+        work.progress.ends.pop(coin, None)
+        if moment is not None:
+            work.progress.ends[coin] = moment
     return live
 
 
@@ -95,9 +109,7 @@ async def follow(
     if not work.config.symbols:
         followed |= set(recent["coin"]) | set(REGIME_COINS)
     for coin in sorted(set(recent["coin"]) - set(listed)):
-        work.complain(
-            f"{coin}-USDT-SWAP is no longer listed: it was delisted; what was collected stays, nothing more is asked"
-        )
+        work.complain(_at_rest(coin, work.states))
     mine = live[live["coin"].isin(sorted(followed))]
     values = dict(zip(mine["coin"], mine["contract_value"], strict=True))
     # Whoever was followed at any time of the day stays in its instruments.
@@ -125,7 +137,7 @@ async def collect_tiers(work: Round) -> None:
     absent = {coin: (f"{today}T00:00",) for coin in work.listings if coin not in set(rows["coin"])}
     received = len(work.listings) - len(absent)
     work.write("leverage_tiers", today, rows, Coverage(len(work.listings), received, absent, note=NOT_OVER))
-    work.progress.note("leverage_tiers", today, work.listings, work.now, missing=bool(absent))
+    work.progress.note("leverage_tiers", today, coins, work.now, answered=coins - absent.keys())
 
 
 async def collect_books(work: Round) -> None:
@@ -166,9 +178,9 @@ async def _members(
     if config.symbols:
         unknown = [coin for coin in config.symbols if coin not in listed]
         for coin in unknown:
-            work.complain(_no_swap(coin, listed))
+            work.complain(_no_swap(coin, listed, work.states))
         if len(unknown) == len(config.symbols):
-            raise UnknownSymbolError(_no_swap(unknown[0], listed))
+            raise UnknownSymbolError(_no_swap(unknown[0], listed, work.states))
         return tuple(Member(coin, nothing) for coin in config.symbols if coin in listed), CONFIGURED, True
     if all(coin.startswith(SIMULATED) for coin in listed):
         return tuple(Member(coin, nothing) for coin in _simulated(listed)[: config.universe]), SIMULATION, True
@@ -201,7 +213,19 @@ def _simulated(listed: list[str]) -> list[str]:
     return first + [coin for coin in listed if coin not in first]
 
 
-def _no_swap(coin: str, listed: list[str]) -> str:
+def _at_rest(coin: str, states: Mapping[str, str]) -> str:
+    """Why a coin that was followed is not asked for."""
+    if coin in states:
+        return (
+            f"{coin}-USDT-SWAP is listed but does not trade now (state {states[coin]}): what was collected stays, and "
+            "what is missing is asked for once it trades again"
+        )
+    return f"{coin}-USDT-SWAP is no longer listed: it was delisted; what was collected stays, nothing more is asked"
+
+
+def _no_swap(coin: str, listed: list[str], states: Mapping[str, str]) -> str:
+    if coin in states:
+        return _at_rest(coin, states)
     return (
         f"{coin}: the exchange lists no live swap {coin}-USDT-SWAP, expected one of {', '.join(listed[:8])}, ...: it "
         "was delisted, or the name is wrong; correct BUTTERQUANT_CRYPTO__SYMBOLS"
@@ -222,7 +246,7 @@ async def _tiers(work: Round, coins: list[str], day: str) -> pd.DataFrame:
 
 
 async def _book(work: Round, coin: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    query = {"instId": f"{coin}-USDT-SWAP", "sz": str(BOOK_LEVELS)}
+    query = {"instId": f"{coin}-USDT-SWAP", "sz": str(DEEP_LEVELS)}
     value = work.listings[coin].contract_value
 
     def read(rows: list[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:

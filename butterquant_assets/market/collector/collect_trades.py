@@ -1,8 +1,9 @@
 """Collecting trades, hour by hour, newest first, and keeping what they make of an hour.
 
 An hour counts only when every trade of it was seen: pages are followed backwards by trade number until one lies before
-the hour, and their volume is compared with the bar's. How far back the exchange answers is found by asking; how much is
-asked in one collection is bounded, because a busy hour of one coin takes hundreds of pages.
+the hour, and their volume is compared with the bar's. Until there is a bar the hour waits, and one that is no longer
+near its bar is asked for again. How far back the exchange answers is found by asking; how much is asked in one
+collection is bounded, because a busy hour of one coin takes hundreds of pages.
 
 What belongs here: the order of things. What does not: counting (`flow.py`).
 """
@@ -10,6 +11,8 @@ What belongs here: the order of things. What does not: counting (`flow.py`).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,10 +31,9 @@ from butterquant_assets.market.collector.flow import (
     read_trades,
     same,
 )
-from butterquant_assets.market.collector.progress import MOST_TRIES
 from butterquant_assets.market.collector.round import Round
 from butterquant_assets.market.collector.snapshots import typed
-from butterquant_assets.market.collector.tables import as_times
+from butterquant_assets.market.collector.tables import as_stamps, as_times
 from butterquant_assets.market.crypto_coverage import cover
 from butterquant_assets.market.crypto_schemas import TRADE_FLOW
 
@@ -50,6 +52,25 @@ class _BeyondReachError(SourceError):
     """The exchange has no trades so far back."""
 
 
+@dataclass
+class _Tally:
+    """What became of the questions of one collection.
+
+    Parameters
+    ----------
+    beyond
+        coins of which the exchange has nothing earlier
+    silent
+        days and coins of which some hour got no answer, or was not asked for
+    barless
+        hours without a bar, by coin
+    """
+
+    beyond: set[str] = field(default_factory=set)
+    silent: set[tuple[str, str]] = field(default_factory=set)
+    barless: Counter[str] = field(default_factory=Counter)
+
+
 async def collect_trades(work: Round) -> None:
     """Bring `trade_flow` up to date as far as one collection may.
 
@@ -58,35 +79,43 @@ async def collect_trades(work: Round) -> None:
     AccessError
         if the exchange does not serve us; anything else is noted as a problem, and the rest goes on.
     """
-    days = work.days(REACH_DAYS)
-    wanted = _hours(work, days)
-    beyond: set[str] = set()
+    wanted = _hours(work, work.days(REACH_DAYS))
+    tally = _Tally()
     done: dict[str, list[dict[str, Any]]] = {}
     asked: set[str] = set()
-    left_over: set[str] = set()
     for hour in sorted(wanted, reverse=True):
+        day = day_at(hour)
         if _requests(work) >= MOST_REQUESTS:
             work.complain(
                 f"{DATASET}: {MOST_REQUESTS} pages were asked for, hours before {np.datetime64(hour, 'ms')} are left "
                 "for the next collection"
             )
-            left_over = {day_at(earlier) for earlier in wanted if earlier <= hour}
+            # What was not asked for for want of requests was not asked for in vain.
+            tally.silent |= {(day_at(left), coin) for left in wanted if left <= hour for coin in wanted[left]}
             break
-        day = day_at(hour)
-        volumes = _volumes(work, hour)
-        rows = (_row(work, coin, hour, volumes.get(coin), beyond) for coin in sorted(wanted[hour] - beyond))
-        found = await asyncio.gather(*rows)
+        volumes = _volumes(work, day).get(hour, {})
+        for coin in wanted[hour] - volumes.keys():
+            tally.barless[coin] += 1
+            tally.silent.add((day, coin))
+        coins = sorted((wanted[hour] & volumes.keys()) - tally.beyond)
+        tally.silent |= {(day, coin) for coin in coins if work.rests(DATASET, coin)}
+        coins = [coin for coin in coins if not work.rests(DATASET, coin)]
+        found = await asyncio.gather(*(_row(work, coin, hour, volumes[coin], tally) for coin in coins))
         done.setdefault(day, []).extend(row for row in found if row is not None)
         asked.add(day)
         if hour == start_of(day) or hour == min(wanted):
             _publish(work, day, done.pop(day))
     for day, several in done.items():
         _publish(work, day, several)
+    if tally.barless:
+        work.complain(
+            f"{DATASET}: {tally.barless.total()} hours of {', '.join(sorted(tally.barless))} have no bar in crypto_bars"
+            " to compare their volume with: their trades are asked for once it has come"
+        )
     for day in asked:
-        coins = work.wanted(day)
-        missing = not coins.isdisjoint(work.lacking(DATASET, day))
-        # What was not asked for for want of requests was not asked for in vain.
-        work.progress.note(DATASET, day, coins, work.now, missing=missing and day not in left_over)
+        followed = work.wanted(day)
+        heard = {coin for coin in followed if (day, coin) not in tally.silent}
+        work.progress.note(DATASET, day, followed, work.now, answered=heard, lacking=work.lacking(DATASET, day))
     work.progress.save()
 
 
@@ -95,28 +124,43 @@ def _hours(work: Round, days: list[str]) -> dict[int, set[str]]:
     wanted: dict[int, set[str]] = {}
     for day in days:
         asked = work.progress.of(DATASET, day)
-        if asked is not None and asked.tries >= MOST_TRIES and not work.full:
-            continue
-        held = work.store.read(DATASET, [day], ["hour", "coin"])
-        known = set() if work.full else set(zip(held["hour"].to_numpy("datetime64[us]"), held["coin"], strict=True))
+        held = _near_bars(work, day, work.store.read(DATASET, [day]))
+        known = set() if work.full else set(zip(as_stamps(held["hour"]).tolist(), held["coin"], strict=True))
         for coin, stamps in work.expected(day, HOUR_MS).items():
-            for stamp in stamps:
-                if (stamp, coin) not in known:
-                    wanted.setdefault(int(stamp.astype("datetime64[ms]").astype(np.int64)), set()).add(coin)
+            if asked is not None and asked.gives_up(coin) and not work.full:
+                continue
+            for hour in stamps.astype("datetime64[ms]").astype(np.int64).tolist():
+                if (hour, coin) not in known:
+                    wanted.setdefault(hour, set()).add(coin)
     return wanted
 
 
-async def _row(work: Round, coin: str, hour: int, volume: float | None, beyond: set[str]) -> dict[str, Any] | None:
+def _near_bars(work: Round, day: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a day that have a bar and are no further from it than is ever accepted.
+
+    Where one is further off, the bar was corrected since, or trades lack; one without a bar was compared with nothing.
+    """
+    volumes = _volumes(work, day)
+    hours = zip(as_stamps(rows["hour"]).tolist(), rows["coin"], strict=True)
+    volume = np.array([volumes.get(hour, {}).get(coin, np.nan) for hour, coin in hours], dtype=float)
+    traded = (rows["buy_volume"] + rows["sell_volume"]).to_numpy(dtype=float)
+    near = np.abs(traded - volume) <= VOLUME_DOUBT * np.maximum(traded, volume)
+    kept: pd.DataFrame = rows[near].reset_index(drop=True)
+    return kept
+
+
+async def _row(work: Round, coin: str, hour: int, volume: float, tally: _Tally) -> dict[str, Any] | None:
     """The hour's row of one coin; None where not every trade could be had."""
     value = work.listings[coin].contract_value
     try:
         trades = await _trades(work, coin, hour)
-        off = off_by(trades, value, volume) if volume is not None else 0.0
+        work.heard(DATASET, coin)
+        off = off_by(trades, value, volume)
         if off > VOLUME_SLACK:
             # Either a page lacked trades or the bar counts otherwise: a second look that agrees decides.
             again = await _trades(work, coin, hour)
             agreed, trades = same(trades, again), trades.joined(again)
-            off = off_by(trades, value, volume or 0.0)
+            off = off_by(trades, value, volume)
             if off > VOLUME_DOUBT or (off > VOLUME_SLACK and not agreed):
                 work.complain(
                     f"{DATASET}: {coin} {np.datetime64(hour, 'ms')}: the trades' volume is {off:.2%} off the bar's, "
@@ -124,12 +168,13 @@ async def _row(work: Round, coin: str, hour: int, volume: float | None, beyond: 
                 )
                 return None
     except _BeyondReachError:
-        beyond.add(coin)
+        tally.beyond.add(coin)
         return None
     except AccessError:
         raise
     except SourceError as error:
-        work.complain(f"{DATASET}: {error}")
+        work.unheard(DATASET, coin, error)
+        tally.silent.add((day_at(hour), coin))
         return None
     stamp = as_times(np.array([hour], np.int64))[0]
     return {"hour": stamp, "coin": coin, **flow(trades, value, work.config.large_trade_usd)}
@@ -169,15 +214,17 @@ async def _page(work: Round, path: str, coin: str, most: int, **marks: str) -> T
     return found if len(found) else await work.client.ask(path, query, read_trades)
 
 
-def _volumes(work: Round, hour: int) -> dict[str, float]:
-    """Volume of the bars of an hour, coins."""
-    bars = work.store.read("crypto_bars", [day_at(hour)], ["hour", "coin", "volume"])
-    mine = bars[bars["hour"] == as_times(np.array([hour], np.int64))[0]]
-    return dict(zip(mine["coin"], mine["volume"].tolist(), strict=True))
+def _volumes(work: Round, day: str) -> dict[int, dict[str, float]]:
+    """Volume of the bars of a day, coins, by hour (ms) and coin."""
+    bars = work.store.read("crypto_bars", [day], ["hour", "coin", "volume"])
+    found: dict[int, dict[str, float]] = {}
+    for hour, coin, volume in zip(as_stamps(bars["hour"]).tolist(), bars["coin"], bars["volume"].tolist(), strict=True):
+        found.setdefault(hour, {})[coin] = volume
+    return found
 
 
 def _publish(work: Round, day: str, rows: list[dict[str, Any]]) -> None:
-    held = work.store.read(DATASET, [day])
+    held = _near_bars(work, day, work.store.read(DATASET, [day]))
     fresh = typed(TRADE_FLOW, pd.DataFrame(rows, columns=TRADE_FLOW.columns))
     parts = [part for part in (held, fresh) if len(part)] or [held]
     merged = pd.concat(parts, ignore_index=True).drop_duplicates(["hour", "coin"], keep="last")

@@ -241,7 +241,7 @@ def _report(work: Round, datasets: frozenset[str]) -> CryptoCollection:
 
 def _complete(work: Round, dataset: str, day: str) -> bool:
     asked = work.progress.of(dataset, day)
-    if asked is not None and not asked.tries and is_settled(day, asked.at):
+    if asked is not None and not asked.tries and is_settled(day, asked.at) and work.wanted(day) <= set(asked.coins):
         return work.store.path(dataset, day).is_file()  # nothing was missing when it was last asked for
     held = work.store.day(dataset, day)
     return held is not None and held.coverage.complete

@@ -139,6 +139,10 @@ class Limiter:
         lane = self._lane(path, parameters)
         lane.held_until = max(lane.held_until, self._now() + seconds)
 
+    def held(self, path: str, parameters: Mapping[str, str]) -> float:
+        """Seconds for which nothing may leave on this lane, not even what has had its turn; at most 0 for none."""
+        return self._lane(path, parameters).held_until - self._now()
+
     def _opens(self, lane: _Lane) -> float:
         """The moment at which to look (again) whether one more request fits."""
         if len(lane.last) < lane.permitted.requests:

@@ -1,8 +1,10 @@
 """What has been asked for, and what is to be asked next.
 
 How complete a day is stands in its file. Beside the files, `progress.json` remembers when each day was last asked for,
-for which coins, and how often in vain, so that a gap the exchange itself has is not asked for for ever. Without it
-everything is asked for again: nothing else is lost.
+which coins the exchange answered for, and how often an answer lacked rows, so that a gap the exchange itself has is not
+asked for for ever. Only answers count: what got none is asked for again however often that takes. It also remembers
+when listed coins cease to trade. Without the file everything is asked for again, and a day on which a coin was delisted
+is no longer known to be whole: nothing else is lost.
 
 What belongs here: that file, and the rules of what is needed. What does not: asking (`collection.py`).
 """
@@ -10,8 +12,8 @@ What belongs here: that file, and the rules of what is needed. What does not: as
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from butterquant_assets.foundation.errors import SourceError
@@ -19,32 +21,38 @@ from butterquant_assets.foundation.files import write_atomically
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, start_of
 
 FILE = "progress.json"
-FORMAT = 1
+FORMAT = 2
+OLDER_FORMATS = (1,)
+"""Took what got no answer for a gap of the exchange: such a memory is not believed, everything is asked for again."""
 
 SETTLE_MS = 6 * HOUR_MS
 """A day is asked for until this long after its end: that is when corrections come."""
 
 MOST_TRIES = 5
-"""A gap that is there after so many collections is one of the exchange's own; only `full` asks for it again."""
+"""A gap that so many collections were answered with is one of the exchange's own; only `full` asks for it again."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """When and for whom a day was asked.
+    """What is remembered of a day.
 
     Parameters
     ----------
     at
-        exchange's time, ms
-    tries
-        collections since the day was settled that left something missing
+        when it was last asked for, exchange's time, ms
     coins
-        ascending
+        that were answered for since the day was settled, or, while it is not, the last time; ascending
+    tries
+        answers since the day was settled that lacked something, by coin; coins without any are left out
     """
 
     at: int
-    tries: int
-    coins: tuple[str, ...]
+    coins: tuple[str, ...] = ()
+    tries: Mapping[str, int] = field(default_factory=dict)
+
+    def gives_up(self, coin: str) -> bool:
+        """Whether what is missing of a coin is taken for a gap of the exchange."""
+        return self.tries.get(coin, 0) >= MOST_TRIES
 
 
 def is_settled(day: str, at: int) -> bool:
@@ -80,7 +88,7 @@ def needed(
         return coins
     if gaps is None:
         return coins
-    again = frozenset(gaps) if 0 < asked.tries < MOST_TRIES else frozenset()
+    again = frozenset(coin for coin in gaps if coin in asked.tries and not asked.gives_up(coin))
     return coins & ((coins - frozenset(asked.coins)) | again)
 
 
@@ -101,6 +109,8 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._asked: dict[str, dict[str, Asked]] = {}
+        self.ends: dict[str, int] = {}
+        """When coins cease to trade, ms, as the exchange said while it listed them."""
         if self._path.exists():
             self._load()
 
@@ -108,31 +118,60 @@ class Progress:
         """What is remembered of a day."""
         return self._asked.get(dataset, {}).get(day)
 
-    def note(self, dataset: str, day: str, coins: Iterable[str], at: int, *, missing: bool) -> None:
-        """Remember that a day was asked for just now."""
-        before = self.of(dataset, day)
-        tries = (before.tries if before else 0) + 1 if missing and is_settled(day, at) else 0
+    def note(
+        self,
+        dataset: str,
+        day: str,
+        asked: Iterable[str],
+        at: int,
+        *,
+        answered: Iterable[str],
+        lacking: Iterable[str] = (),
+    ) -> None:
+        """Remember that a day was asked for just now.
+
+        Parameters
+        ----------
+        asked
+            coins
+        at
+            exchange's time, ms
+        answered
+            coins among them for which every question got an answer
+        lacking
+            coins of which the day lacks something; only those that were answered for count
+        """
+        before, heard = self.of(dataset, day), frozenset(answered)
         # Who was asked for before the day was settled was not asked for all of it.
-        known = frozenset(before.coins if before and is_settled(day, before.at) else ())
-        self._asked.setdefault(dataset, {})[day] = Asked(at, tries, tuple(sorted(known | frozenset(coins))))
+        settled = before is not None and is_settled(day, before.at)
+        known = frozenset(before.coins) if before is not None and settled else frozenset()
+        tries = dict(before.tries) if before is not None and settled else {}
+        if is_settled(day, at):
+            vain = heard & frozenset(lacking)
+            tries = {coin: count for coin, count in tries.items() if coin not in heard - vain}
+            tries |= {coin: tries.get(coin, 0) + 1 for coin in vain}
+        coins = (known - frozenset(asked)) | heard
+        self._asked.setdefault(dataset, {})[day] = Asked(at, tuple(sorted(coins)), tries)
 
     def save(self) -> None:
         """Write the file."""
         groups: dict[tuple[str, ...], int] = {}
         days = {
             dataset: {
-                day: [asked.at, asked.tries, groups.setdefault(asked.coins, len(groups))]
+                day: [asked.at, groups.setdefault(asked.coins, len(groups)), asked.tries]
                 for day, asked in sorted(entries.items())
             }
             for dataset, entries in sorted(self._asked.items())
         }
-        document = {"format": FORMAT, "coins": [list(coins) for coins in groups], "days": days}
+        document = {"format": FORMAT, "ends": self.ends, "coins": [list(coins) for coins in groups], "days": days}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path, (json.dumps(document, sort_keys=True) + "\n").encode())
 
     def _load(self) -> None:
         try:
             document = json.loads(self._path.read_text())
+            if document["format"] in OLDER_FORMATS:
+                return
             if document["format"] != FORMAT:
                 raise SourceError(
                     f"{self._path} has format {document['format']}, expected {FORMAT}: use the version that wrote it, "
@@ -140,9 +179,13 @@ class Progress:
                 )
             groups = [tuple(map(str, coins)) for coins in document["coins"]]
             self._asked = {
-                dataset: {day: Asked(int(at), int(tries), groups[place]) for day, (at, tries, place) in entries.items()}
+                dataset: {
+                    day: Asked(int(at), groups[place], {str(coin): int(count) for coin, count in tries.items()})
+                    for day, (at, place, tries) in entries.items()
+                }
                 for dataset, entries in document["days"].items()
             }
+            self.ends = {str(coin): int(moment) for coin, moment in document["ends"].items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise SourceError(
                 f"{self._path} cannot be read ({type(error).__name__}: {error}), expected the collector's memory: "

@@ -55,14 +55,14 @@ class Grid:
         further parameters
     by_family
         the instrument is named without -SWAP
-    lag
-        ms from a row's stamp in the store to the exchange's stamp of it
     reach_days
         days the exchange keeps; None: all
     stamped
         whether the stamps are known beforehand; those of settlements are not
     margin
         ms asked before the first day of a chunk: a settlement's interval begins at the one before it
+    trail
+        ms asked after the last day of a chunk: whether the last settlements of a day are missing, later ones tell
     """
 
     dataset: str
@@ -73,15 +73,15 @@ class Grid:
     marks: tuple[str, str]
     fixed: tuple[tuple[str, str], ...]
     by_family: bool = False
-    lag: int = 0
     reach_days: int | None = None
     stamped: bool = True
     margin: int = 0
+    trail: int = 0
 
     @property
     def chunk_days(self) -> int:
         """Days asked for together: as many as a page holds, at least one."""
-        return max((self.page * self.bar - self.margin) // DAY_MS, 1)
+        return max((self.page * self.bar - self.margin - self.trail) // DAY_MS, 1)
 
 
 _CANDLES = ("before", "after")
@@ -99,6 +99,9 @@ INDEX_PRICES = Grid(
     *("index_prices", HOUR_MS, "market/index-candles", "market/history-index-candles", 100, _CANDLES, _HOURLY),
     by_family=True,
 )
+# A statistic bears the time at which its period opens, as candles do: the row of T is filed under the hour that begins
+# at T and used from its end on. OKX does not say so in so many words. If it should mean the value at T itself, what is
+# stored is an hour old; nothing is ever known too early.
 OPEN_INTEREST = Grid(
     "open_interest",
     HOUR_MS,
@@ -107,7 +110,6 @@ OPEN_INTEREST = Grid(
     100,
     _STATISTICS,
     (("period", "1H"),),
-    lag=HOUR_MS,
     reach_days=STATISTIC_DAYS,
 )
 TAKER_VOLUME = Grid(
@@ -131,11 +133,12 @@ FUNDING_RATES = Grid(
     reach_days=FUNDING_DAYS,
     stamped=False,
     margin=DAY_MS,
+    trail=16 * HOUR_MS,  # two of the longest intervals: a longer one is told from a hole by the interval after it
 )
 
 
 def windows(grid: Grid, days: Sequence[str], first: int, end: int) -> Iterator[tuple[int, int]]:
-    """Windows [from, to) in the store's time that cover the days of one chunk, oldest first.
+    """Windows [from, to) in the store's time that cover the days of one chunk and its margins, oldest first.
 
     Parameters
     ----------
@@ -150,7 +153,7 @@ def windows(grid: Grid, days: Sequence[str], first: int, end: int) -> Iterator[t
     """
     start, step = start_of(days[0]) - grid.margin, grid.page * grid.bar
     low = max(start, -(-first // grid.bar) * grid.bar)
-    high = min(start_of(days[-1]) + DAY_MS, end // grid.bar * grid.bar if grid.stamped else end)
+    high = min(start_of(days[-1]) + DAY_MS + grid.trail, end // grid.bar * grid.bar if grid.stamped else end)
     while low < high:
         # Counted from the chunk's own start, so that a window is the same whenever the coin was listed.
         top = min(start + ((low - start) // step + 1) * step, high)
@@ -168,7 +171,7 @@ def question(grid: Grid, coin: str, window: tuple[int, int], now: int) -> Questi
     now
         exchange's time, ms
     """
-    low, high = window[0] + grid.lag, window[1] + grid.lag
+    low, high = window
     recent = low >= now // grid.bar * grid.bar - RECENT_BARS * grid.bar
     named = f"{coin}-USDT" if grid.by_family else f"{coin}-USDT-SWAP"
     marks = ((grid.marks[0], str(low - 1)), (grid.marks[1], str(high)))

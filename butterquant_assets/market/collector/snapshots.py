@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.market.collector.days import start_of
-from butterquant_assets.market.collector.tables import DamagedAnswerError, as_times
+from butterquant_assets.market.collector.tables import DamagedAnswerError, Floats, as_times
 from butterquant_assets.market.crypto_schemas import BOOK_LEVELS, INSTRUMENTS, LEVERAGE_TIERS, ORDER_BOOK_LEVELS
 from butterquant_assets.market.crypto_schemas import ORDER_BOOKS as BOOKS
 from butterquant_assets.market.schemas import empty_rows
@@ -19,9 +20,19 @@ from butterquant_assets.market.schemas import empty_rows
 DEPTH = 1e-3
 """10 bp."""
 
+DEEP_LEVELS = 400
+"""Levels a side to ask for: the most of this endpoint, which cost no more than few. A liquid coin's best 20 may lie
+within 1 bp."""
 
-def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Row of `order_books` and rows of `order_book_levels`.
+SUFFIX = "-USDT-SWAP"
+
+
+def read_book(
+    rows: list[Any], coin: str, contract_value: float, asked: int = DEEP_LEVELS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Row of `order_books` and rows of `order_book_levels`, of which the best `BOOK_LEVELS` a side are kept.
+
+    The depth of a side is missing where its last level lies within 10 bp and more were cut off behind it.
 
     Parameters
     ----------
@@ -29,6 +40,8 @@ def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.Dat
         data of the answer: one book
     contract_value
         coins in a contract
+    asked
+        levels a side asked for: a side with fewer is the whole side
 
     Raises
     ------
@@ -39,7 +52,7 @@ def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.Dat
         book = rows[0]
         taken = np.array([int(book["ts"])], np.int64)
         sides = {
-            name: np.array([[float(level[0]), float(level[1])] for level in book[key][:BOOK_LEVELS]])
+            name: np.array([[float(level[0]), float(level[1])] for level in book[key]])
             for name, key in (("bid", "bids"), ("ask", "asks"))
         }
         bids, asks = sides["bid"], sides["ask"]
@@ -51,11 +64,11 @@ def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.Dat
     if not 0 < bid < ask:
         raise DamagedAnswerError(f"{coin}: best bid {bid:g} and best ask {ask:g}, expected 0 < bid < ask")
     middle = (bid + ask) / 2
-    near = {
-        "bid": bids[bids[:, 0] >= middle * (1 - DEPTH)],
-        "ask": asks[asks[:, 0] <= middle * (1 + DEPTH)],
+    depth = {
+        "bid": _value_of(bids, bids[:, 0] >= middle * (1 - DEPTH), asked) * contract_value,
+        "ask": _value_of(asks, asks[:, 0] <= middle * (1 + DEPTH), asked) * contract_value,
     }
-    depth = {name: float((levels[:, 0] * levels[:, 1]).sum()) * contract_value for name, levels in near.items()}
+    sides = {name: side[:BOOK_LEVELS] for name, side in sides.items()}
     resting = {name: float(levels[:, 1].sum()) for name, levels in sides.items()}
     total = resting["bid"] + resting["ask"]
     summary = {
@@ -67,7 +80,7 @@ def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.Dat
         "bid_depth_10bp_usd": [depth["bid"]],
         "ask_depth_10bp_usd": [depth["ask"]],
         "imbalance": [(resting["bid"] - resting["ask"]) / total if total > 0 else 0.0],
-        "levels": [min(len(bids), len(asks))],
+        "levels": [min(map(len, sides.values()))],
     }
     levels = [
         {
@@ -82,6 +95,13 @@ def read_book(rows: list[Any], coin: str, contract_value: float) -> tuple[pd.Dat
         for place, (price, size) in enumerate(side.tolist(), start=1)
     ]
     return typed(BOOKS, pd.DataFrame(summary)), typed(ORDER_BOOK_LEVELS, pd.DataFrame(levels))
+
+
+def _value_of(side: Floats, near: npt.NDArray[np.bool_], asked: int) -> float:
+    """Price times size of the near levels of a side; NaN where nearer ones may have been cut off."""
+    if near[-1] and len(side) >= asked:
+        return float("nan")
+    return float((side[near, 0] * side[near, 1]).sum())
 
 
 def read_instruments(rows: list[Any], day: str) -> pd.DataFrame:
@@ -111,13 +131,48 @@ def read_instruments(rows: list[Any], day: str) -> pd.DataFrame:
             if row.get("state") == "live"
             and row.get("settleCcy") == "USDT"
             and row.get("ctType") == "linear"
-            and row["instId"].endswith("-USDT-SWAP")
+            and row["instId"].endswith(SUFFIX)
         ]
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise DamagedAnswerError(
             f"instruments: a row cannot be read ({type(error).__name__}: {error}), expected an instrument"
         ) from error
     return typed(INSTRUMENTS, pd.DataFrame(found, columns=INSTRUMENTS.columns))
+
+
+def states_of(rows: list[Any]) -> dict[str, str]:
+    """Coins of the listed USDT swaps that do not trade now, and the exchange's word for why.
+
+    Raises
+    ------
+    DamagedAnswerError
+        for rows that are no instruments.
+    """
+    return {coin: str(row["state"]) for coin, row in _listed(rows) if row.get("state") not in ("live", None)}
+
+
+def ends_of(rows: list[Any]) -> dict[str, int | None]:
+    """When each listed USDT swap ceases to trade, ms; None where that is not announced.
+
+    Raises
+    ------
+    DamagedAnswerError
+        for rows that are no instruments.
+    """
+    try:
+        return {coin: int(row["expTime"]) if row.get("expTime") else None for coin, row in _listed(rows)}
+    except (TypeError, ValueError) as error:
+        raise DamagedAnswerError(f"instruments: an expTime cannot be read ({error}), expected ms as text") from error
+
+
+def _listed(rows: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        named = [(str(row["instId"]), row) for row in rows]
+    except (TypeError, KeyError) as error:
+        raise DamagedAnswerError(
+            f"instruments: a row cannot be read ({type(error).__name__}: {error}), expected an instrument"
+        ) from error
+    return [(name.removesuffix(SUFFIX), row) for name, row in named if name.endswith(SUFFIX)]
 
 
 def read_tiers(rows: list[Any], day: str) -> pd.DataFrame:

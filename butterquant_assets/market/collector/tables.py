@@ -114,9 +114,9 @@ def reader(grid: Grid, window: tuple[int, int], now: int) -> Callable[[list[Any]
             ) from error
         if not rows:
             return no_points(grid)
-        closed = np.array(stamps, np.int64) - grid.lag
-        ended = closed + (grid.bar if grid.stamped else 0) <= now
-        return _single(grid.dataset, closed[ended], values[ended]).within(*window)
+        stamp = np.array(stamps, np.int64)
+        ended = stamp + (grid.bar if grid.stamped else 0) <= now
+        return _single(grid.dataset, stamp[ended], values[ended]).within(*window)
 
     return read
 

@@ -25,8 +25,14 @@ QUIET_DAY_PCT = 0.1
 TWIN_TOLERANCE = 0.02
 PREFIXES = ("W", "ST", "WST", "CB")
 
-_CURRENCIES = re.compile(r"USD|EUR|GBP|JPY|CNH|CNY|TRY|BRL|AUD|CHF|SGD|KRW|DAI$|^FRAX$|^MIM$")
-_STABLE_NAME = re.compile(r"\b(dollar|stablecoin|stable coin|usd|euro)\b", re.IGNORECASE)
+_DOLLAR = re.compile(r"USD|DAI$|^FRAX$|^MIM$")
+_CURRENCY = re.compile(r"^[ACSTXZ]?(EUR|GBP|JPY|CNH|CNY|TRY|BRL|AUD|CHF|SGD|KRW)[A-Z0-9]?$")
+"""A currency with at most one letter around it, as in EURC or XSGD; AUDIO and CNYES are coins of their own."""
+
+_STABLE_NAME = re.compile(r"\b(dollar|stablecoin|stable coin|usd|euro|eur)\b", re.IGNORECASE)
+DOLLARS = (0.5, 2.0)
+"""A coin with the dollar in its symbol whose price is known to lie elsewhere is not worth one."""
+
 _WRAPPED_NAME = re.compile(
     r"\b(wrapped|bridged|staked|restaked|liquid staking|binance-peg|pegged|peg)\b", re.IGNORECASE
 )
@@ -67,7 +73,9 @@ class Member:
 
 def is_stablecoin(one: Ranked) -> bool:
     """Whether a coin's price is pegged to a currency: by its name, or by a price that stands still at 1."""
-    if _CURRENCIES.search(one.symbol) or _STABLE_NAME.search(one.name):
+    if _CURRENCY.search(one.symbol) or _STABLE_NAME.search(one.name):
+        return True
+    if _DOLLAR.search(one.symbol) and not (one.price_usd < DOLLARS[0] or one.price_usd > DOLLARS[1]):
         return True
     return abs(one.price_usd - 1) <= PEG_TOLERANCE and abs(one.day_change_pct) <= QUIET_DAY_PCT
 

@@ -1,18 +1,18 @@
 """What a source of crypto market data is, and the one place that opens them by name.
 
-What belongs here: the protocol every source keeps. What does not: any particular source.
+What belongs here: what sources of this market share. What does not: any particular source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import pandas as pd
-
 from butterquant_assets.foundation.errors import ConfigError
+from butterquant_assets.market import source
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_coverage import Coverage
 from butterquant_assets.market.crypto_schemas import DELIVERED
@@ -27,59 +27,25 @@ SOURCES = ("sample", "files", "okx")
 
 
 @dataclass(frozen=True)
-class Delivery:
+class Delivery(source.Delivery):
     """What a source delivered for some days of one dataset.
 
     Parameters
     ----------
-    rows
-        cleaned rows in the columns, types and order of the dataset's contract
-    rejects
-        rows left out, blanked or noted, in those of `crypto_schemas.CRYPTO_REJECTS`
+    rows, rejects
+        as in `source.Delivery`; rejects are those of `crypto_schemas.CRYPTO_REJECTS`
     coverage
         how complete each day is
     """
 
-    rows: pd.DataFrame
-    rejects: pd.DataFrame
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
 
 
-class CryptoSource(Protocol):
-    """A source of crypto market data: cleaned UTC days on demand, and cheap fingerprints of what it holds now."""
-
-    @property
-    def name(self) -> str:
-        """Name under which `open_crypto_source` opens it."""
-        ...
-
-    @property
-    def simulated(self) -> bool:
-        """True when the market is invented."""
-        ...
-
-    def describe(self) -> dict[str, str | int | float]:
-        """What a reader of the data should know, for metadata."""
-        ...
-
-    def span(self) -> tuple[str, str]:
-        """First and last UTC day with bars."""
-        ...
-
-    def keys_held(self, dataset: str) -> tuple[str, ...]:
-        """Days with rows of a dataset, ascending."""
-        ...
-
-    def fingerprints(self, dataset: str, days: Sequence[str]) -> dict[str, str]:
-        """Content hash of what the source would deliver for each day; equal only when the delivery is."""
-        ...
-
-    def fetch(self, dataset: str, days: Sequence[str]) -> Delivery:
-        """Rows and rejects of `days`. A day gives the same rows whether fetched alone or with others."""
-        ...
+class CryptoSource(source.Source[Delivery], Protocol):
+    """A source of crypto bars and what goes with them, by UTC day; its span holds the days with bars."""
 
 
-def open_crypto_source(config: CryptoConfig, home: Path) -> CryptoSource:
+def open_crypto_source(config: CryptoConfig, home: Path, clock: Callable[[], datetime] | None = None) -> CryptoSource:
     """Open the source that the settings name.
 
     Parameters
@@ -88,6 +54,8 @@ def open_crypto_source(config: CryptoConfig, home: Path) -> CryptoSource:
         the crypto section
     home
         home directory, in which the collector's store lies unless `config` says otherwise
+    clock
+        tells the time: rows that lie in the future are refused until it has come; by default the time it is
 
     Raises
     ------
@@ -96,18 +64,19 @@ def open_crypto_source(config: CryptoConfig, home: Path) -> CryptoSource:
     SourceError
         if what it reads is not there.
     """
+    told = () if clock is None else (clock,)
     if config.source == "sample":
         from butterquant_assets.market.crypto_sources.sample import SampleCryptoSource
 
-        return SampleCryptoSource(config)
+        return SampleCryptoSource(config, *told)
     if config.source == "files":
         from butterquant_assets.market.crypto_sources.files import FilesCryptoSource
 
-        return FilesCryptoSource(config)
+        return FilesCryptoSource(config, *told)
     if config.source == "okx":
         from butterquant_assets.market.crypto_sources.okx import OkxCryptoSource
 
-        return OkxCryptoSource(config.store_in(home))
+        return OkxCryptoSource(config.store_in(home), *told)
     raise ConfigError(
         f"there is no crypto source {config.source!r}; set BUTTERQUANT_CRYPTO__SOURCE to one of {', '.join(SOURCES)}"
     )

@@ -1,7 +1,7 @@
 """A crypto source made of raw tables: what they hold, screened, flagged and counted, with every refused row beside it.
 
 A day of bars is judged with the day before it and the first hour after it, so its fingerprint covers those; a
-settlement's interval needs the settlements of the day before.
+settlement's interval needs the settlements of the day before, and the next one where it seems to be lengthened.
 
 What belongs here: which rows a judgement needs, and putting rows, rejects and coverage together. What does not: the
 judgements themselves (`crypto_cleaning.py`, `crypto_suspects.py`) and reading (`files`, `okx`, `sample`).
@@ -197,10 +197,15 @@ class CleanedSource:
         return [yardstick for yardstick in found if len(yardstick.rows)]
 
     def _priced(self, settlements: pd.DataFrame, days: Sequence[str]) -> pd.DataFrame:
-        """Settlements with the mark price at which the hour of each opened, where none was recorded."""
+        """Settlements with the mark price at which the hour of each opened, where none was recorded.
+
+        One stamped just before midnight gets none: what a day holds depends on marks of that day only.
+        """
         marks = screen("mark_prices", self.tables.read("mark_prices", days)).rows
         opened = marks.set_index(["hour", "coin"])["open"]
-        at = pd.MultiIndex.from_arrays([settlements["settled_at"].dt.round("h"), settlements["coin"]])
+        hour = settlements["settled_at"].dt.round("h")
+        hour = hour.where(hour.dt.normalize() == settlements["settled_at"].dt.normalize())
+        at = pd.MultiIndex.from_arrays([hour, settlements["coin"]])
         looked_up = pd.Series(opened.reindex(at).to_numpy(), index=settlements.index)
         return settlements.assign(mark_price=settlements["mark_price"].fillna(looked_up))
 
@@ -217,8 +222,10 @@ class CleanedSource:
                 parts += [self.tables.digest(name, context) for name in ("mark_prices", "index_prices")]
                 parts.append(self.tables.other_digest(context))
         elif dataset == "funding_rates":
-            parts += [self.tables.digest(dataset, before), self.tables.digest("mark_prices", today)]
-        parts += [self._ahead(dataset, here) for here in ((today, after) if dataset == "crypto_bars" else (today,))]
+            parts += [self.tables.digest(dataset, other) for other in (before, after)]
+            parts.append(self.tables.digest("mark_prices", today))
+        reaches_on = dataset in ("crypto_bars", "funding_rates")
+        parts += [self._ahead(dataset, here) for here in ((today, after) if reaches_on else (today,))]
         return combine(parts)
 
     def _ahead(self, dataset: str, day: str) -> str:

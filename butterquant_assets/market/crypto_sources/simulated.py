@@ -31,6 +31,9 @@ Ints = npt.NDArray[np.int64]
 DEPTH = 1e-3
 """10 bp: how far from the middle depth is counted."""
 
+_DEEP_LEVELS = 2 * BOOK_LEVELS
+"""Levels a side that reach that far; the best `BOOK_LEVELS` of them are kept."""
+
 _SECOND = 1
 _MINUTE_BARS = BarSize("1m", MINUTE_MS)
 
@@ -162,7 +165,7 @@ class _Books:
     where
         hours and coins that have one, shape (24, N)
     price, size
-        by side; USDT and contracts, shape (K, levels), NaN where a book is shorter
+        by side; USDT and contracts, shape (K, `_DEEP_LEVELS`), NaN where a book is shorter
     """
 
     where: npt.NDArray[np.bool_]
@@ -180,7 +183,7 @@ def _snapshots(market: CryptoMarket, first: int) -> _Books:
         moment = (first + int(hour) + 1) * 3600 - _SECOND
         usual = float(traits.dollars[coin] / price / traits.contract_value[coin])
         decimals = int(traits.decimals[coin])
-        books.append(book_at(market.config.seed, int(coin), moment, price, usual, decimals, BOOK_LEVELS))
+        books.append(book_at(market.config.seed, int(coin), moment, price, usual, decimals, _DEEP_LEVELS))
     return _Books(
         alive,
         {side: _stacked([getattr(book, f"{side}_price") for book in books]) for side in ("bid", "ask")},
@@ -203,9 +206,10 @@ def _order_books(day: _Day) -> dict[str, object]:
     for side, sign in (("bid", -1), ("ask", 1)):
         price, size = books.price[side], books.size[side]
         near = sign * (price - middle[:, None]) <= DEPTH * middle[:, None]
-        depth[side] = np.where(near, price * size, 0.0).sum(axis=1) * value
-        resting[side] = np.nansum(size, axis=1)
-    levels = [(~np.isnan(books.price[side])).sum(axis=1) for side in ("bid", "ask")]
+        reached = np.where(near, price * size, 0.0).sum(axis=1) * value
+        depth[side] = np.where(near[:, -1], np.nan, reached)
+        resting[side] = np.nansum(size[:, :BOOK_LEVELS], axis=1)
+    levels = [(~np.isnan(books.price[side][:, :BOOK_LEVELS])).sum(axis=1) for side in ("bid", "ask")]
     return _taken(day, books.where) | {
         "best_bid": best_bid,
         "best_ask": best_ask,
@@ -223,7 +227,7 @@ def _order_book_levels(day: _Day) -> dict[str, object]:
     value = np.broadcast_to(day.market.traits.contract_value, books.where.shape)[books.where]
     parts = []
     for side in ("bid", "ask"):
-        price, size = books.price[side], books.size[side]
+        price, size = books.price[side][:, :BOOK_LEVELS], books.size[side][:, :BOOK_LEVELS]
         row, level = np.nonzero(~np.isnan(price))
         keys = {name: np.asarray(values)[row] for name, values in taken.items()}
         figures = {"level": level + 1, "price": price[row, level], "size": size[row, level] * value[row]}
@@ -239,8 +243,8 @@ def _columns(parts: Sequence[pd.DataFrame]) -> dict[str, object]:
 
 
 def _stacked(levels: Sequence[Floats]) -> Floats:
-    """Levels of many books as one array (books, `BOOK_LEVELS`), NaN where a book is shorter."""
-    stacked = np.full((len(levels), BOOK_LEVELS), np.nan)
+    """Levels of many books as one array (books, `_DEEP_LEVELS`), NaN where a book is shorter."""
+    stacked = np.full((len(levels), _DEEP_LEVELS), np.nan)
     for row, values in enumerate(levels):
         stacked[row, : len(values)] = values
     return stacked

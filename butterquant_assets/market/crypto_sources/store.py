@@ -5,6 +5,9 @@
 that rows and what is known about their completeness appear together, whole or not at all. ``crypto_rejects`` is a
 dataset of its own: what the collector itself refused or saw revised.
 
+A file that is replaced stays for some hours under `.replaced`, by its content, so that a run that has looked at the
+store goes on with what it saw while a collection writes.
+
 What belongs here: reading and writing those files. What does not: asking an exchange (`collector/`) and cleaning.
 """
 
@@ -12,7 +15,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +36,9 @@ from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS, DELIVERED, 
 FOOTER_KEY = b"butterquant-crypto"
 REJECTS = "crypto_rejects"
 STORED = (*DELIVERED, REJECTS)
+REPLACED = ".replaced"
+KEPT_SECONDS = 6 * 3600.0
+"""How long replaced files stay: longer than any asset reads the store in one go."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,13 @@ class CryptoStore:
             self._known[path] = (seen, _read_footer(path))
         return self._known[path][1]
 
-    def read(self, dataset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def read(
+        self,
+        dataset: str,
+        days: Sequence[str],
+        columns: Sequence[str] | None = None,
+        contents: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:
         """Rows of `days` in order of time; days without a file contribute nothing.
 
         Parameters
@@ -103,26 +117,45 @@ class CryptoStore:
             UTC days
         columns
             only these; by default all
+        contents
+            day -> content hash of the version to read, "" for none; of other days, and by default, what is there now
 
         Raises
         ------
         SourceError
-            if a file cannot be read.
+            if a file cannot be read, or a version has been replaced too long ago.
         """
-        present = [day for day in sorted(set(days)) if self.path(dataset, day).is_file()]
         wanted = list(columns) if columns is not None else columns_of(dataset)
-        if not present:
-            return no_rows(contract_of(dataset))[wanted]
         tables = []
-        for day in present:
-            path = self.path(dataset, day)
-            try:
-                tables.append(pq.ParquetFile(path, page_checksum_verification=True).read(columns=wanted))
-            except (OSError, pa.ArrowException) as error:
-                raise _unreadable(path, error) from error
+        for day in sorted(set(days)):
+            content = contents.get(day) if contents is not None else None
+            table = None if content == "" else self._table(dataset, day, wanted, content)
+            if table is not None:
+                tables.append(table)
+        if not tables:
+            return no_rows(contract_of(dataset))[wanted]
         metadata = tables[0].schema.metadata
         frame: pd.DataFrame = pa.concat_tables([t.replace_schema_metadata(metadata) for t in tables]).to_pandas()
         return frame
+
+    def _table(self, dataset: str, day: str, columns: list[str], content: str | None) -> pa.Table | None:
+        """Rows of one day, of that content where one is given; None where nothing is stored."""
+        path = self.path(dataset, day)
+        for place in [path] if content is None else [path, self._replaced(dataset, day, content)]:
+            try:
+                with pa.OSFile(str(place)) as file:  # held open, so that footer and rows are those of one file
+                    opened = pq.ParquetFile(file, page_checksum_verification=True)
+                    if content is None or _footer_of(path, opened.metadata.metadata).content == content:
+                        return opened.read(columns=columns)
+            except FileNotFoundError:
+                if content is None:
+                    return None
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(path, error) from error
+        raise SourceError(
+            f"{path} has been replaced, and what it held when it was looked at is gone: nothing of it was read, and "
+            "the next run takes up what is there now"
+        )
 
     def write(self, dataset: str, day: str, rows: pd.DataFrame, coverage: Coverage) -> bool:
         """Publish one day; returns whether it differs from what was there.
@@ -155,6 +188,8 @@ class CryptoStore:
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         path = self.path(dataset, day)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if held is not None:
+            self._keep(path, self._replaced(dataset, day, held.content))
         write_atomically(path, buffer.getvalue())
         return True
 
@@ -163,9 +198,37 @@ class CryptoStore:
         held = self.day(dataset, day)
         return held.content if held else ""
 
-    def sweep(self) -> int:
-        """Remove what a killed writer left behind; returns how many files."""
-        return sweep_temporaries(self.folder) if self.folder.is_dir() else 0
+    def sweep(self, now: float | None = None) -> int:
+        """Remove what a killed writer left behind, and files replaced long ago; returns how many.
+
+        Parameters
+        ----------
+        now
+            seconds since 1970; by default the time
+        """
+        if not self.folder.is_dir():
+            return 0
+        removed = sweep_temporaries(self.folder)
+        for file in (self.folder / REPLACED).rglob("*.parquet"):
+            # Renaming over a file changes the status of the one that was there: that is when it was replaced.
+            if file.stat().st_ctime < (time.time() if now is None else now) - KEPT_SECONDS:
+                file.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def _replaced(self, dataset: str, day: str, content: str) -> Path:
+        return self.folder / REPLACED / _known(dataset) / f"{day}.{content}.parquet"
+
+    @staticmethod
+    def _keep(path: Path, replaced: Path) -> None:
+        """Give a file that is about to be replaced a second name."""
+        replaced.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            replaced.unlink(missing_ok=True)
+            os.link(path, replaced)
+        except OSError:
+            # A disk without links: a run that reads meanwhile finds the source changed, and is tried again.
+            return
 
 
 def contract_of(dataset: str) -> Contract:
@@ -207,13 +270,18 @@ def _arranged(contract: Contract, dataset: str, day: str, rows: pd.DataFrame) ->
 
 def _read_footer(path: Path) -> StoredDay:
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
-    if FOOTER_KEY not in metadata:
+    return _footer_of(path, metadata)
+
+
+def _footer_of(path: Path, metadata: Mapping[bytes, bytes] | None) -> StoredDay:
+    text = (metadata or {}).get(FOOTER_KEY)
+    if text is None:
         raise SourceError(f"{path} was not written by the collector: move it away")
     try:
-        found: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
+        found: dict[str, Any] = json.loads(text)
         return StoredDay(str(found["content"]), int(found["rows"]), Coverage.from_json(found["coverage"]))
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{path} was written by another version of this package ({error}): move it away") from error

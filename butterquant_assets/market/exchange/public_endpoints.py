@@ -23,7 +23,7 @@ STATISTIC_POINTS = 1_440
 _PERIODS = ("5m", "15m", "30m", "1H", "2H", "4H", "6Hutc", "12Hutc", "1Dutc", "6H", "12H", "1D")
 _OLD_PERIODS = {"5m": 576, "1H": 720, "1D": 180}
 _BLANK_TEXTS = (
-    *("alias", "auctionEndTime", "baseCcy", "contTdSwTime", "expTime", "maxMktAmt", "maxPlatOILmt", "openType"),
+    *("alias", "auctionEndTime", "baseCcy", "contTdSwTime", "maxMktAmt", "maxPlatOILmt", "openType"),
     *("optType", "posLmtAmt", "posLmtPct", "preMktSwTime", "quoteCcy", "stk"),
 )
 
@@ -50,6 +50,7 @@ def _instrument(position: int, one: Instrument) -> Row:
         "ctType": "linear",
         "ctVal": text(one.contract_value),
         "ctValCcy": one.base,
+        "expTime": "" if one.ends is None else str(one.ends),
         "futureSettlement": False,
         "instFamily": one.family,
         "instId": one.inst_id,
@@ -68,7 +69,7 @@ def _instrument(position: int, one: Instrument) -> Row:
         "minSz": text(one.lot),
         "ruleType": "normal",
         "settleCcy": "USDT",
-        "state": "live",
+        "state": one.state,
         "tickSz": text(one.tick),
         "tradeQuoteCcyList": [],
         "uly": one.family,
@@ -156,16 +157,20 @@ def open_interest(venue: Venue, query: Query, now: int) -> list[Row]:
 
 
 def open_interest_history(venue: Venue, query: Query, now: int) -> list[Row]:
-    """Open interest at the start of each period, newest first: [ts, contracts, coins, USD]; 1,440 periods back."""
+    """Open interest by period, newest first: [ts, contracts, coins, USD]; 1,440 periods back.
+
+    The stamp is when the period opens, as everywhere on OKX; the value is that of its end, and of now while it lasts.
+    """
     one = instrument_of(venue, required(query, "instId"), now)
     size, wanted = _statistics(query, now)
     top = min(size.floor(wanted.end - 1), size.floor(now))
     bottom = max(size.floor(wanted.first - 1) + size.length, top - (wanted.limit - 1) * size.length)
     stamps = np.arange(bottom, top + 1, size.length, dtype=np.int64)
-    found = venue.open_interest(one.base, stamps)
+    moments = np.minimum(stamps + size.length, now)
+    found = venue.open_interest(one.base, moments)
     return [
-        [str(int(stamp)), text(float(contracts)), *map(text, _worth(venue, one, float(contracts), int(stamp)))]
-        for stamp, contracts in zip(stamps[::-1], found[::-1], strict=True)
+        [str(int(stamp)), text(float(contracts)), *map(text, _worth(venue, one, float(contracts), int(moment)))]
+        for stamp, moment, contracts in zip(stamps[::-1], moments[::-1], found[::-1], strict=True)
         if not np.isnan(contracts)
     ]
 

@@ -35,6 +35,10 @@ class Instrument:
         ms
     leverage
         highest, of the first tier
+    ends
+        ms at which it ceases to trade; None where that is not announced
+    state
+        OKX's word for it: live, suspend, preopen, ...
     """
 
     base: str
@@ -43,6 +47,8 @@ class Instrument:
     lot: float
     listed: int
     leverage: int = 50
+    ends: int | None = None
+    state: str = "live"
 
     @property
     def inst_id(self) -> str:

@@ -1,13 +1,13 @@
 """What a source of market data is, and the one place that opens them by name.
 
-What belongs here: the protocol every source keeps. What does not: any particular source.
+What belongs here: what sources of this market share. What does not: any particular source.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,8 @@ import pandas as pd
 from butterquant_assets.foundation.calendar import month_of
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.market.schemas import CONTRACTS
+from butterquant_assets.market.source import Delivery as Delivery  # what sources of this market deliver
+from butterquant_assets.market.source import Source
 
 DATASETS = tuple(CONTRACTS)
 """What can be asked of a source: equity_bars, index_bars, vix, implied_vols, published_vols, option_chains."""
@@ -29,54 +31,8 @@ REJECTING = ("equity_bars", "index_bars", "vix")
 SOURCES = ("sample", "files")
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """What a source delivered for some months of one dataset.
-
-    Parameters
-    ----------
-    rows
-        cleaned rows in the columns, types and order of the dataset's contract
-    rejects
-        rows left out, blanked or noted, in those of `schemas.BAR_REJECTS`
-    """
-
-    rows: pd.DataFrame
-    rejects: pd.DataFrame
-
-
-class MarketSource(Protocol):
-    """A source of market data: cleaned months on demand, and cheap fingerprints of what it holds now."""
-
-    @property
-    def name(self) -> str:
-        """Name under which `open_source` opens it."""
-        ...
-
-    @property
-    def simulated(self) -> bool:
-        """True when the equity bars are invented."""
-        ...
-
-    def describe(self) -> dict[str, str | int | float]:
-        """What a reader of the data should know, for metadata."""
-        ...
-
-    def span(self) -> tuple[str, str]:
-        """First and last month for which equity bars and the VIX are both to be had."""
-        ...
-
-    def keys_held(self, dataset: str) -> tuple[str, ...]:
-        """Months with rows or rejects of a dataset, ascending; they may lie outside `span`."""
-        ...
-
-    def fingerprints(self, dataset: str, months: Sequence[str]) -> dict[str, str]:
-        """Content hash of what the source would deliver for each month; equal exactly when the delivery is."""
-        ...
-
-    def fetch(self, dataset: str, months: Sequence[str]) -> Delivery:
-        """Rows and rejects of `months`. A month gives the same rows whether fetched alone or with others."""
-        ...
+class MarketSource(Source[Delivery], Protocol):
+    """A source of equity bars and the VIX, by month; its span holds the months with both."""
 
 
 def open_source(
@@ -87,6 +43,7 @@ def open_source(
     edge: float = 0.0,
     tickers: int = 50,
     bars_dataset: str = "stocks_daily",
+    clock: Callable[[], datetime] | None = None,
 ) -> MarketSource:
     """Open a source by name.
 
@@ -100,6 +57,9 @@ def open_source(
         of the simulated constituents (``sample`` only)
     bars_dataset
         which file dataset holds the equity bars (``files`` only)
+    clock
+        tells the time, with its zone: what is dated in the future is refused (``files`` only); by default the time it
+        is
 
     Raises
     ------
@@ -115,7 +75,7 @@ def open_source(
 
         if data_dir is None:
             raise ConfigError("source 'files' needs a folder; give it with --data DIR or BUTTERQUANT_DATA_DIR")
-        return FilesSource(Path(data_dir), bars_dataset=bars_dataset)
+        return FilesSource(Path(data_dir), bars_dataset=bars_dataset, clock=clock)
     raise ConfigError(f"unknown source {name!r}; expected one of {', '.join(SOURCES)}")
 
 

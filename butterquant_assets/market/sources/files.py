@@ -11,15 +11,20 @@ right, bid, ask; the timestamp may carry a time of day).
 back to what was quoted. The table of any other bars dataset is named ``<dataset>_splits``, since another vendor's
 prices were adjusted at another date. Without a table prices stay as delivered and carry ``quoted = False``; with only
 a split_ratio column in the bars they are un-adjusted by those, and still carry it, since splits after the last bar
-cannot be known. Whether prices were split-adjusted at all is seen from the closes on split days, unless a column
+cannot be known. A row dated after today in New York is refused until that day; a split that is only announced is not
+behind any price yet. Whether prices were split-adjusted at all is seen from the closes on split days, unless a column
 ``quoted`` of the bars says so: 1 as quoted on the day, 0 adjusted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -33,6 +38,7 @@ from butterquant_assets.market.cleaning import (
     clean_option_chains,
     clean_published_vols,
     clean_vix,
+    refuse_future,
 )
 from butterquant_assets.market.schemas import BAR_REJECTS, CONTRACTS, empty_rows
 from butterquant_assets.market.sources.base import (
@@ -60,6 +66,53 @@ CHAINS = TableSpec(
     texts=("right",),
     intraday=True,
 )
+NEW_YORK = ZoneInfo("America/New_York")
+LONG_AGO = np.datetime64("1900-01-01")
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+class _Reading:
+    """The tables of one dataset without what is dated in the future, and what was refused for that."""
+
+    def __init__(self, dataset: str, today: np.datetime64) -> None:
+        self.today = today
+        self.newest = LONG_AGO
+        self._dataset = dataset
+        self._refused: list[pd.DataFrame] = []
+
+    def table(self, paths: list[Path], spec: TableSpec) -> pd.DataFrame:
+        """One table."""
+        raw = read_table(paths, spec)
+        kept, refused = refuse_future(self._dataset, raw, self.today, spec.required)
+        if len(raw):
+            self.newest = max(self.newest, raw["session"].max().to_datetime64())
+        self._refused.append(refused)
+        return kept
+
+    def joined(self, cleaned: Cleaned) -> Cleaned:
+        """The cleaned rows, with what was refused before."""
+        early = [refused for refused in self._refused if len(refused)]
+        if not early:
+            return cleaned
+        return Cleaned(cleaned.rows, BAR_REJECTS.arrange(pd.concat([*early, cleaned.rejects], ignore_index=True)))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A dataset as it was last cleaned: from which files, on which day, and the last day in them."""
+
+    stamp: tuple[tuple[str | int, ...], ...]
+    today: np.datetime64
+    newest: np.datetime64
+    cleaned: Cleaned
+
+    def holds(self, stamp: tuple[tuple[str | int, ...], ...], today: np.datetime64) -> bool:
+        """Whether it would come out the same."""
+        return self.stamp == stamp and bool(self.today == today or self.newest <= min(self.today, today))
 
 
 class FilesSource:
@@ -71,6 +124,9 @@ class FilesSource:
         where the files lie
     bars_dataset
         name of the dataset with the equity bars
+    clock
+        tells the time, with its zone: rows dated in the future are refused until it has come; by default the time it
+        is
 
     Raises
     ------
@@ -81,12 +137,25 @@ class FilesSource:
     name = "files"
     simulated = False
 
-    def __init__(self, folder: Path, *, bars_dataset: str = "stocks_daily") -> None:
+    def __init__(
+        self, folder: Path, *, bars_dataset: str = "stocks_daily", clock: Callable[[], datetime] | None = None
+    ) -> None:
         if not folder.is_dir():
             raise SourceError(f"data folder {folder} does not exist; name an existing one")
         self.folder, self.bars_dataset = folder, bars_dataset
         self.splits_dataset = "stock_splits" if bars_dataset == "stocks_daily" else f"{bars_dataset}_splits"
-        self._cleaned: dict[str, tuple[tuple[tuple[str | int, ...], ...], Cleaned]] = {}
+        self._clock = clock or utc_now
+        self._cleaned: dict[str, _Held] = {}
+        self._tables = {
+            "equity_bars": (bars_dataset, self.splits_dataset),
+            "index_bars": ("index_daily",),
+            "vix": ("vix_daily",),
+            "implied_vols": ("implied_vols",),
+            "published_vols": ("implied_vol_3m",),
+            "option_chains": ("option_chains",),
+        }
+        # Sensors look at the same moment: one of them parses a file that changed, the others wait for what it finds.
+        self._cleaning = {dataset: Lock() for dataset in self._tables}
         self._required(bars_dataset)
         self._required("vix_daily")
 
@@ -143,27 +212,24 @@ class FilesSource:
         return Delivery(in_months(cleaned.rows, months), in_months(cleaned.rejects, months))
 
     def _clean(self, dataset: str) -> Cleaned:
-        names = {
-            "equity_bars": (self.bars_dataset, self.splits_dataset),
-            "index_bars": ("index_daily",),
-            "vix": ("vix_daily",),
-            "implied_vols": ("implied_vols",),
-            "published_vols": ("implied_vol_3m",),
-            "option_chains": ("option_chains",),
-        }
-        paths = {name: find_table(self.folder, name) for name in names[dataset]}
-        now = stamp([path for found in paths.values() for path in found])
-        if dataset not in self._cleaned or self._cleaned[dataset][0] != now:
-            self._cleaned[dataset] = (now, self._read(dataset, list(paths.values())))
-        return self._cleaned[dataset][1]
+        with self._cleaning[dataset]:
+            paths = [find_table(self.folder, name) for name in self._tables[dataset]]
+            now = stamp([path for found in paths for path in found])
+            today = np.datetime64(self._clock().astimezone(NEW_YORK).date())
+            held = self._cleaned.get(dataset)
+            if held is None or not held.holds(now, today):
+                reading = _Reading(dataset, today)
+                cleaned = reading.joined(self._read(dataset, paths, reading))
+                held = self._cleaned[dataset] = _Held(now, today, reading.newest, cleaned)
+            return held.cleaned
 
-    def _read(self, dataset: str, paths: list[list[Path]]) -> Cleaned:
+    def _read(self, dataset: str, paths: list[list[Path]], reading: _Reading) -> Cleaned:
         if dataset == "equity_bars":
-            bars = read_table(self._required(self.bars_dataset), BARS)
-            splits, complete = _known_splits(bars, paths[1])
+            bars = reading.table(self._required(self.bars_dataset), BARS)
+            splits, complete = _known_splits(bars, reading.table(paths[1], SPLITS) if paths[1] else None)
             return clean_equity_bars(bars, splits, quoted=complete, as_quoted=_declared(bars))
         if dataset == "vix":
-            return clean_vix(_only_vix(read_table(self._required("vix_daily"), VIX_VALUES), paths[0]))
+            return clean_vix(_only_vix(reading.table(self._required("vix_daily"), VIX_VALUES), paths[0]))
         if not paths[0]:
             return Cleaned(empty_rows(CONTRACTS[dataset]), empty_rows(BAR_REJECTS))
         readers: dict[str, tuple[TableSpec, Callable[[pd.DataFrame], Cleaned]]] = {
@@ -173,7 +239,7 @@ class FilesSource:
             "option_chains": (CHAINS, clean_option_chains),
         }
         spec, clean = readers[dataset]
-        return clean(read_table(paths[0], spec))
+        return clean(reading.table(paths[0], spec))
 
     def _required(self, name: str) -> list[Path]:
         paths = find_table(self.folder, name)
@@ -184,11 +250,11 @@ class FilesSource:
         return paths
 
 
-def _known_splits(bars: pd.DataFrame, table: list[Path]) -> tuple[pd.DataFrame | None, bool]:
+def _known_splits(bars: pd.DataFrame, table: pd.DataFrame | None) -> tuple[pd.DataFrame | None, bool]:
     """Every split known, from the table and from the bars, and whether a table was there."""
     ratio = bars["split_ratio"]
     own = bars[ratio.notna() & (ratio != 0.0) & (ratio != 1.0)]
-    given = read_table(table, SPLITS) if table else own.iloc[:0]
+    given = own.iloc[:0] if table is None else table
     for found in (own, given):
         _positive_ratios(found)
     columns = ["session", "ticker", "split_ratio"]
@@ -201,7 +267,8 @@ def _known_splits(bars: pd.DataFrame, table: list[Path]) -> tuple[pd.DataFrame |
             f"{twice['split_ratio'].iloc[1]:g}); correct one of them"
         )
     known = both[columns].sort_values(["ticker", "session"]).reset_index(drop=True)
-    return (known if table or len(known) else None), bool(table)
+    complete = table is not None
+    return (known if complete or len(known) else None), complete
 
 
 def _declared(bars: pd.DataFrame) -> bool | None:

@@ -7,18 +7,22 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from butterquant_assets.market.collector.answers import LeftAloneError, UnansweredError
-from butterquant_assets.market.collector.client import ExchangeClient
+from butterquant_assets.market.collector.answers import Heard, LeftAloneError, UnansweredError
+from butterquant_assets.market.collector.client import _HEARD, ExchangeClient
 from butterquant_assets.market.collector.collection import collect_crypto
+from butterquant_assets.market.collector.limiter import Limiter
 from butterquant_assets.market.crypto_config import CryptoConfig
-from butterquant_assets.market.exchange.app import ExchangeApp
+from butterquant_assets.market.exchange.app import ENDPOINTS, ExchangeApp
 from butterquant_assets.market.exchange.clock import SteppedClock
 from butterquant_assets.market.exchange.faults import FaultKind, FaultRule, Faults
+from butterquant_assets.market.exchange.rate_limits import RateLimiter
 from butterquant_assets.market.exchange.server import running_exchange
 from butterquant_assets.market.exchange.simulated_venue import SimulatedVenue
 from butterquant_tests.market.collector.collecting import Waiting, Watched, desk
+from butterquant_tests.market.collector.virtual_time import VirtualTime
 from butterquant_tests.market.exchange.asking import HOUR_MS, MARKET, NOW
 
 TIERS = {"instType": "SWAP", "tdMode": "isolated", "instFamily": "SIMBTC-USDT"}
@@ -68,6 +72,56 @@ def test_retry_after_holds_the_whole_lane_for_as_long_as_it_says() -> None:
     with running_exchange(app) as url:
         assert len(ask(url, waiting)) == 5
     assert waiting.time >= 1.0
+
+
+class Silencing:
+    """Asks for two seconds of silence on one endpoint until these are over, and answers within a twentieth."""
+
+    def __init__(self, clock: VirtualTime, path: str) -> None:
+        self.clock, self.path = clock, path
+        self.left: dict[str, list[float]] = {}
+        self.counted = RateLimiter(clock.now)
+
+    async def request(self, path: str, *_: Any) -> None:
+        self.left.setdefault(path, []).append(self.clock.time)
+        self.counted.admit("us", path, "", ENDPOINTS[path].limit)
+        await self.clock.sleep(0.05)
+        if path == self.path and self.clock.time < 2.0:
+            _HEARD.get().append(Heard(429, {"Retry-After": "2"}, {"code": "50011", "msg": "Too Many Requests"}))
+        else:
+            _HEARD.get().append(Heard(200, {}, {"code": "0", "data": [[1]]}))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_what_waits_for_a_connection_keeps_the_silence_and_other_lanes_go_on() -> None:
+    clock, concurrency = VirtualTime(), 8
+    exchange = Silencing(clock, "market/candles")
+
+    async def collection() -> None:
+        client = ExchangeClient(
+            CryptoConfig(source="okx", concurrency=concurrency),
+            Limiter(now=clock.now, sleep=clock.sleep),
+            now=clock.now,
+            sleep=clock.sleep,
+        )
+        await client.close()
+        client._ccxt = exchange
+        paths = ["market/candles"] * 50 + ["market/books"] * 30
+        found = await asyncio.gather(*(client.ask(path, CANDLES, told) for path in paths))
+        assert found == [[[1]]] * len(paths)
+
+    asyncio.run(clock.run(collection()))
+    silenced = np.array(exchange.left["market/candles"])
+    # Only what was on its way already when the silence was asked for.
+    assert (silenced < 0.05).sum() == concurrency
+    assert ((silenced >= 0.05) & (silenced < 2.05)).sum() == 0
+    assert len(silenced) == 50 + concurrency
+    assert max(exchange.left["market/books"]) < 0.3
+    assert exchange.counted.refused == 0
+    # A whole allowance that waited goes at once, the rest two seconds after: no time is lost.
+    assert silenced.max() < 2.05 + 2.5
 
 
 def test_a_page_for_people_is_no_empty_answer(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def test_windows_tile_the_days_and_fit_a_page(name: str) -> None:
         found = list(windows(grid, days, 0, NOW))
         assert all(end - begin <= grid.page * grid.bar for begin, end in found)
         assert found[0][0] == start_of(days[0]) - grid.margin
-        covered += [
-            stamp for begin, end in found for stamp in range(begin, end, grid.bar) if stamp >= start_of(days[0])
-        ]
+        assert found[-1][1] == start_of(days[-1]) + DAY_MS + grid.trail
+        own = range(start_of(days[0]), start_of(days[-1]) + DAY_MS)
+        covered += [stamp for begin, end in found for stamp in range(begin, end, grid.bar) if stamp in own]
     assert covered == list(range(start_of(DAYS[0]), start_of(DAYS[-1]) + DAY_MS, grid.bar))
 
 
@@ -35,6 +35,14 @@ def test_windows_begin_with_the_listing_and_end_with_the_last_closed_bar() -> No
     (window,) = windows(CRYPTO_BARS, [day], start + 5 * HOUR_MS + 1, start + 9 * HOUR_MS + 59 * 60_000)
     assert window == (start + 6 * HOUR_MS, start + 9 * HOUR_MS)
     assert list(windows(CRYPTO_BARS, [day], start + DAY_MS, NOW)) == []
+
+
+def test_what_comes_after_the_days_is_asked_for_as_far_as_it_is_there() -> None:
+    over = start_of("2024-03-02")
+    (window,) = windows(FUNDING_RATES, ["2024-03-01"], 0, NOW)
+    assert window == (over - 2 * DAY_MS, over + 16 * HOUR_MS)
+    (window,) = windows(FUNDING_RATES, ["2024-03-01"], 0, over + 2 * 60_000)
+    assert window[1] == over + 2 * 60_000
 
 
 def test_a_question_names_both_ends_exclusively_and_the_endpoint_that_reaches_there() -> None:
@@ -69,12 +77,15 @@ SETTLED = start_of(DAY) + DAY_MS + SETTLE_MS
     ("asked", "gaps", "expected"),
     [
         (None, None, {"BTC", "ETH"}),
-        (Asked(SETTLED - 1, 0, ("BTC", "ETH")), frozenset(), {"BTC", "ETH"}),
-        (Asked(SETTLED, 0, ("BTC", "ETH")), frozenset(), set()),
-        (Asked(SETTLED, 0, ("BTC", "ETH")), None, {"BTC", "ETH"}),
-        (Asked(SETTLED, 0, ("BTC",)), frozenset(), {"ETH"}),
-        (Asked(SETTLED, 1, ("BTC", "ETH")), frozenset({"ETH", "GONE"}), {"ETH"}),
-        (Asked(SETTLED, MOST_TRIES, ("BTC", "ETH")), frozenset({"ETH"}), set()),
+        (Asked(SETTLED - 1, ("BTC", "ETH")), frozenset(), {"BTC", "ETH"}),
+        (Asked(SETTLED, ("BTC", "ETH")), frozenset(), set()),
+        (Asked(SETTLED, ("BTC", "ETH")), None, {"BTC", "ETH"}),
+        (Asked(SETTLED, ("BTC",)), frozenset(), {"ETH"}),
+        (Asked(SETTLED), frozenset({"BTC"}), {"BTC", "ETH"}),
+        (Asked(SETTLED, ("BTC", "ETH"), {"ETH": 1}), frozenset({"ETH", "GONE"}), {"ETH"}),
+        (Asked(SETTLED, ("BTC", "ETH"), {"ETH": MOST_TRIES}), frozenset({"ETH"}), set()),
+        (Asked(SETTLED, ("BTC", "ETH"), {"ETH": MOST_TRIES, "BTC": 1}), frozenset({"BTC", "ETH"}), {"BTC"}),
+        (Asked(SETTLED, ("ETH",), {"ETH": MOST_TRIES}), frozenset({"ETH"}), {"BTC"}),
     ],
 )
 def test_a_day_is_asked_for_until_it_is_settled_whole_and_for_every_coin(
@@ -86,25 +97,54 @@ def test_a_day_is_asked_for_until_it_is_settled_whole_and_for_every_coin(
 
 def test_the_memory_survives_being_written(tmp_path: Path) -> None:
     memory = Progress(tmp_path)
-    memory.note("crypto_bars", DAY, ("ETH",), SETTLED, missing=True)
-    memory.note("crypto_bars", DAY, ("BTC",), SETTLED + 1, missing=True)
-    memory.note("crypto_bars", "2024-03-02", ("BTC",), SETTLED, missing=True)
+    memory.note("crypto_bars", DAY, ("ETH",), SETTLED, answered=("ETH",), lacking=("ETH", "BTC"))
+    memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED + 1, answered=("BTC", "ETH"), lacking=("ETH",))
+    memory.note("crypto_bars", "2024-03-02", ("BTC",), SETTLED, answered=("BTC",), lacking=("BTC",))
+    memory.ends["ETH"] = SETTLED
     memory.save()
     back = Progress(tmp_path)
-    assert back.of("crypto_bars", DAY) == Asked(SETTLED + 1, 2, ("BTC", "ETH"))
-    assert back.of("crypto_bars", "2024-03-02") == Asked(SETTLED, 0, ("BTC",))
+    assert back.of("crypto_bars", DAY) == Asked(SETTLED + 1, ("BTC", "ETH"), {"ETH": 2})
+    assert back.of("crypto_bars", "2024-03-02") == Asked(SETTLED, ("BTC",))
     assert back.of("crypto_bars", "2024-03-03") is None
+    assert back.ends == {"ETH": SETTLED}
+
+
+def test_only_an_answer_is_a_try_and_one_that_lacks_nothing_ends_the_count(tmp_path: Path) -> None:
+    memory = Progress(tmp_path)
+    for turn in range(MOST_TRIES + 3):
+        memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED + turn, answered=("BTC",), lacking=("BTC", "ETH"))
+    asked = memory.of("crypto_bars", DAY)
+    assert asked is not None
+    assert asked.tries == {"BTC": MOST_TRIES + 3}
+    assert needed(DAY, ("BTC", "ETH"), asked, ("BTC", "ETH")) == {"ETH"}
+    memory.note("crypto_bars", DAY, ("BTC",), SETTLED + 9, answered=("BTC",))
+    assert memory.of("crypto_bars", DAY) == Asked(SETTLED + 9, ("BTC",))
+
+
+def test_who_was_asked_for_again_in_vain_is_asked_for_until_there_is_an_answer(tmp_path: Path) -> None:
+    memory = Progress(tmp_path)
+    memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED, answered=("BTC", "ETH"))
+    memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED + 1, answered=("ETH",))
+    assert needed(DAY, ("BTC", "ETH"), memory.of("crypto_bars", DAY), ()) == {"BTC"}
 
 
 def test_who_was_asked_for_before_the_day_was_settled_is_asked_for_again(tmp_path: Path) -> None:
     memory = Progress(tmp_path)
-    memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED - 1, missing=False)
-    memory.note("crypto_bars", DAY, ("BTC",), SETTLED, missing=False)
+    memory.note("crypto_bars", DAY, ("BTC", "ETH"), SETTLED - 1, answered=("BTC", "ETH"))
+    memory.note("crypto_bars", DAY, ("BTC",), SETTLED, answered=("BTC",))
     asked = memory.of("crypto_bars", DAY)
     assert needed(DAY, ("BTC", "ETH"), asked, ()) == {"ETH"}
 
 
-def test_a_damaged_memory_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"format": 1, "days": 3}')
-    with pytest.raises(SourceError, match="delete it, and everything is asked for again"):
+@pytest.mark.parametrize("text", ['{"format": 2, "days": 3}', '{"format": 99}', "[]"])
+def test_a_damaged_memory_says_what_to_do(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(SourceError, match=r"delete it.* everything is asked for again"):
         Progress(tmp_path)
+
+
+def test_a_memory_that_took_silence_for_an_answer_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(
+        f'{{"format": 1, "coins": [["BTC"]], "days": {{"a": {{"{DAY}": [{SETTLED}, 5, 0]}}}}}}'
+    )
+    assert Progress(tmp_path).of("a", DAY) is None

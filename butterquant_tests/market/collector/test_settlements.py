@@ -22,7 +22,10 @@ def test_each_interval_is_told_and_a_hole_in_it_found(step: int) -> None:
     assert np.isnan(interval_hours(whole)[0])
     assert (interval_hours(whole)[1:] == step).all()
     assert len(missing_settlements(whole, int(whole[-1]) + step * HOUR_MS, START)) == 0
-    assert missing_settlements(np.delete(whole, 7), int(whole[-1]), START).tolist() == [whole[7]]
+    torn = np.delete(whole, 7)
+    assert missing_settlements(torn, int(whole[-1]), START).tolist() == [whole[7]]
+    # What is twice as long because one did not come is no interval.
+    assert np.flatnonzero(np.isnan(interval_hours(torn))).tolist() == [0, 7]
 
 
 def test_a_change_of_interval_is_no_hole() -> None:
@@ -45,7 +48,39 @@ def test_silence_at_the_end_is_noticed_and_a_young_market_is_not_blamed() -> Non
     assert len(missing_settlements(at(), START + 9 * HOUR_MS, START)) == 1
 
 
+@pytest.mark.parametrize(
+    ("step", "until", "lost"),
+    [(4, 24, [20]), (2, 24, [18, 20, 22]), (1, 24, list(range(17, 24))), (4, 20.2, []), (4, 20.3, [20]), (8, 24, [])],
+)
+def test_silence_at_the_end_is_measured_by_the_coins_own_rhythm(step: int, until: float, lost: list[int]) -> None:
+    stamps = at(*range(-24, 17, step))
+    assert missing_settlements(stamps, int(at(until)[0]), START).tolist() == at(*lost).tolist()
+
+
+@pytest.mark.parametrize(
+    ("after", "lost"),
+    [
+        ([24], [20]),  # torn or lengthened: nothing tells yet
+        ([24, 28], [20]),  # torn, and from then on as before
+        ([24, 32], []),  # lengthened
+    ],
+)
+def test_only_the_second_settlement_after_a_longer_gap_tells_what_it_was(after: list[int], lost: list[int]) -> None:
+    stamps = at(0, 4, 8, 12, 16, *after)
+    assert missing_settlements(stamps, int(stamps[-1]) + HOUR_MS, START).tolist() == at(*lost).tolist()
+
+
+def test_where_a_coin_ends_nothing_later_is_waited_for() -> None:
+    until = int(at(30)[0])
+    assert missing_settlements(at(0, 4, 8, 16), until, START, int(at(22)[0])).tolist() == []
+    assert missing_settlements(at(0, 4, 8), until, START, int(at(16)[0])).tolist() == at(12).tolist()
+    # An end that is further off leaves time to tell.
+    assert missing_settlements(at(0, 4, 8, 16), int(at(17)[0]), START, int(at(40)[0])).tolist() == at(12).tolist()
+
+
 def test_settlements_some_seconds_late_are_in_time() -> None:
     stamps = at(0, 8, 16) + np.array([0, 7_000, 2_000])
     assert interval_hours(stamps)[1:] == pytest.approx([8, 8], abs=1 / 60)
+    early = at(0, 4) + np.array([7_000, 0])
+    assert missing_settlements(early, int(at(9)[0]), START).tolist() == at(8).tolist()
     assert len(missing_settlements(stamps, int(stamps[-1]), START)) == 0

@@ -8,8 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from butterquant_assets.market.collector.snapshots import listed_ms, read_book, read_instruments, read_tiers
+from butterquant_assets.market.collector.snapshots import (
+    ends_of,
+    listed_ms,
+    read_book,
+    read_instruments,
+    read_tiers,
+    states_of,
+)
 from butterquant_assets.market.collector.tables import DamagedAnswerError
+from butterquant_assets.market.crypto_schemas import ORDER_BOOKS
 
 BOOK = {
     "ts": "1704067200123",
@@ -45,6 +53,23 @@ def test_a_book_becomes_a_summary_and_its_levels() -> None:
     assert levels["size"].sum() == pytest.approx(3.0)
 
 
+def test_depth_is_missing_where_the_levels_end_before_ten_basis_points() -> None:
+    asks = [[f"{100.05 + 0.001 * place:.3f}", "2", "0", "1"] for place in range(30)]
+    book = {**BOOK, "asks": asks}
+    # As many as were asked for, all of them within 10 bp: more lie behind them, unseen.
+    summary, levels = read_book([book], "BTC", 0.1, asked=30)
+    assert np.isnan(summary["ask_depth_10bp_usd"].iloc[0])
+    assert summary["bid_depth_10bp_usd"].iloc[0] == pytest.approx((99.95 * 4 + 99.92 * 6) * 0.1)
+    # Fewer than were asked for: that is the whole side. The twenty best are kept, and only they count as resting.
+    summary, levels = read_book([book], "BTC", 0.1, asked=400)
+    worth = sum(float(price) * float(size) for price, size, *_ in asks) * 0.1
+    assert summary["ask_depth_10bp_usd"].iloc[0] == pytest.approx(worth)
+    assert levels[levels["side"] == "ask"]["level"].tolist() == list(range(1, 21))
+    assert summary["imbalance"].iloc[0] == pytest.approx((20 - 40) / 60)
+    assert summary["levels"].iloc[0] == 3
+    ORDER_BOOKS.schema.validate(summary)
+
+
 @pytest.mark.parametrize(
     "book",
     [
@@ -77,6 +102,19 @@ def test_instruments_are_the_linear_usdt_swaps() -> None:
 def test_an_instrument_that_is_not_live_is_left_out_even_where_it_lacks_figures(state: str) -> None:
     bare = {**SWAP, "instFamily": "NEW-USDT", "instId": "NEW-USDT-SWAP", "ctVal": "", "lever": "", "state": state}
     assert read_instruments([bare, SWAP], "2024-05-01")["coin"].tolist() == ["BTC"]
+
+
+def test_what_is_listed_but_rests_and_what_will_end_is_told() -> None:
+    resting = {"instId": "OLD-USDT-SWAP", "state": "suspend", "expTime": "", "ctVal": ""}
+    ending = {**SWAP, "expTime": "1714550400000"}
+    other = {"instId": "BTC-USD-SWAP", "state": "suspend", "expTime": "1"}
+    rows = [resting, ending, other, {**SWAP, "instId": "ETH-USDT-SWAP"}]
+    assert states_of(rows) == {"OLD": "suspend"}
+    assert ends_of(rows) == {"OLD": None, "BTC": 1714550400000, "ETH": None}
+    with pytest.raises(DamagedAnswerError, match="expTime"):
+        ends_of([{**SWAP, "expTime": "soon"}])
+    with pytest.raises(DamagedAnswerError, match="instruments"):
+        states_of(["text"])
 
 
 def test_tiers_are_in_contracts() -> None:

@@ -42,11 +42,13 @@ def test_contradictions_and_what_is_no_row_are_damaged(rows: list[object]) -> No
         reader(CRYPTO_BARS, WINDOW, NOW)(rows)
 
 
-def test_interest_told_at_an_hours_start_is_that_of_the_hour_before() -> None:
-    rows = [[str(START + 2 * HOUR_MS), "100", "10", "200"], [str(START), "90", "9", ""]]
+def test_interest_is_filed_under_the_hour_that_its_stamp_opens_and_only_once_that_is_over() -> None:
+    rows = [[str(NOW), "300", "30", "400"], [str(START + 2 * HOUR_MS), "100", "10", "200"], [str(START), "90", "9", ""]]
     found = reader(OPEN_INTEREST, WINDOW, NOW)(rows)
-    assert list(found.stamp) == [START + HOUR_MS]
-    assert found.figures.tolist() == [[10, 200]]
+    assert list(found.stamp) == [START, START + 2 * HOUR_MS]
+    assert found.figures[1].tolist() == [10, 200]
+    # A minute earlier the last of these hours was not over: its row may still move.
+    assert list(reader(OPEN_INTEREST, WINDOW, NOW - 60_000)(rows).stamp) == [START]
 
 
 def test_settlements_carry_the_realised_rate() -> None:

@@ -40,6 +40,28 @@ def test_pegged_coins_are_known_by_name_or_by_standing_still() -> None:
 
 
 @pytest.mark.parametrize(
+    ("symbol", "name", "price", "expected"),
+    [
+        ("AUDIO", "Audius", 0.06, False),
+        ("NEUR", "Neur.sh", 0.002, False),
+        ("CNYES", "Crypto news", 0.4, False),
+        ("ENTRY", "Entry", 0.4, False),
+        ("USDUC", "unstable coin", 0.02, False),
+        ("EURC", "EURC", 1.08, True),
+        ("AEUR", "Anchored Coins", 1.08, True),
+        ("EURCV", "EUR CoinVertible", 1.08, True),
+        ("TRYB", "BiLira", 0.03, True),
+        ("XSGD", "StraitsX", 0.77, True),
+        ("FDUSD", "First Digital", 0.998, True),
+        ("SUSDS", "sUSDS", 1.07, True),
+        ("USDX", "Never priced", float("nan"), True),
+    ],
+)
+def test_a_currency_inside_another_word_is_no_peg(symbol: str, name: str, price: float, expected: bool) -> None:
+    assert is_stablecoin(Ranked(symbol, name, 1e9, price, 3.0)) == expected
+
+
+@pytest.mark.parametrize(
     ("one", "expected"),
     [
         (Ranked("WBTC", "Wrapped Bitcoin", 1e10, 95_000), True),

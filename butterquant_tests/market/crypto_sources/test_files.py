@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS, DELIVERED
-from butterquant_assets.market.crypto_sources.base import DATASETS, REJECTS
+from butterquant_assets.market.crypto_sources.base import DATASETS, REJECTS, open_crypto_source
 from butterquant_assets.market.crypto_sources.files import FilesCryptoSource, coin_of
 from butterquant_tests.market.crypto_cases import days_of, priced, raw_bars, record
 from butterquant_tests.shared_data import data_dir, reference_dir
@@ -129,6 +130,20 @@ def test_settlements_carry_the_mark_price_that_the_fee_is_paid_on(tmp_path: Path
         assert received == pytest.approx(case["fee_short_received"], rel=1e-7, abs=1e-15)
 
 
+def test_a_settlement_stamped_just_before_midnight_is_the_same_alone_and_beside_the_next_day(tmp_path: Path) -> None:
+    bars = raw_bars("XRP", "2021-08-31", 72, level=2.77)
+    record(tmp_path, "okx_swap_30m", bars.drop(columns="quote_volume_usd"), suffix="-USDT-SWAP")
+    record(tmp_path, "okx_mark_1h", priced(bars), suffix="-USDT-SWAP")
+    stamps = pd.to_datetime(["2021-08-31 16:00:00", "2021-08-31 23:59:59.998", "2021-09-01 08:00:00"], format="ISO8601")
+    settled = pd.DataFrame({"hour": stamps.as_unit("us"), "coin": "XRP", "funding_rate": 1e-4})
+    record(tmp_path, "okx_funding", settled, suffix="-USDT-SWAP")
+    alone = okx(tmp_path).fetch("funding_rates", ["2021-08-31"]).rows
+    both = okx(tmp_path).fetch("funding_rates", ["2021-08-31", "2021-09-01"]).rows
+    assert alone["mark_price"].notna().tolist() == [True, False]
+    pd.testing.assert_frame_equal(both.iloc[:2][["settled_at", "mark_price"]], alone[["settled_at", "mark_price"]])
+    assert both["mark_price"].notna().tolist() == [True, False, True]
+
+
 def test_the_212_missing_hours_of_a_defective_file_are_found_exactly_and_its_bad_bars_quarantined() -> None:
     source = perp(data_dir(), bars_dataset="defective_crypto_1h")
     days = list(source.keys_held("crypto_bars"))
@@ -187,3 +202,29 @@ def test_five_years_of_perpetuals_pass_the_contracts_and_name_their_few_doubts()
 
 def test_days_of_the_files_are_days_of_the_source(folder: Path) -> None:
     assert perp(folder).keys_held("crypto_bars") == tuple(days_of(raw_bars()))
+
+
+def test_a_row_dated_tomorrow_is_refused_until_its_hour_is_over(folder: Path) -> None:
+    now = datetime(2024, 1, 2, 5, 30, tzinfo=UTC)
+    config = CryptoConfig(source="files", data_dir=folder, recording="perp")
+    source = open_crypto_source(config, folder, lambda: now)
+    days = ["2024-01-01", "2024-01-02"]
+    assert source.span() == ("2024-01-01", "2024-01-02")
+    early = source.fetch("crypto_bars", days)
+    assert early.rows["hour"].max() == pd.Timestamp("2024-01-02 04:00")
+    refused = early.rejects[early.rejects["reason"] == "future"]
+    assert len(refused) == 2 * 19
+    assert set(refused["value"]) == {"dated in the future: not over when it was read"}
+    before = source.fingerprints("crypto_bars", days)
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    assert source.fetch("crypto_bars", days).rows["hour"].max() == pd.Timestamp("2024-01-02 23:00")
+    assert source.fingerprints("crypto_bars", days)["2024-01-02"] != before["2024-01-02"]
+
+
+def test_days_that_ended_long_ago_look_the_same_on_every_day(folder: Path) -> None:
+    found = []
+    for now in (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)):
+        config = CryptoConfig(source="files", data_dir=folder, recording="perp")
+        source = open_crypto_source(config, folder, lambda now=now: now)
+        found.append([source.fingerprints(name, source.keys_held("crypto_bars")) for name in (*DATASETS, REJECTS)])
+    assert found[0] == found[1]

@@ -15,6 +15,7 @@ from butterquant_assets.market.crypto_schemas import DELIVERED
 from butterquant_assets.market.crypto_sources.base import DATASETS, REJECTS
 from butterquant_assets.market.crypto_sources.okx import OkxCryptoSource
 from butterquant_assets.market.crypto_sources.store import CryptoStore
+from butterquant_assets.orchestration.reading import RecordingSource
 from butterquant_tests.market.crypto_cases import LATER, PRICES, priced, raw_bars, store_bars
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
@@ -155,3 +156,62 @@ def test_the_open_bar_is_refused_and_the_day_made_again_when_it_has_closed(tmp_p
     closed = source.fingerprints("crypto_bars", DAYS[:1])
     clock[0] = datetime(2024, 1, 1, 17, 0, tzinfo=UTC)
     assert source.fingerprints("crypto_bars", DAYS[:1]) == closed
+
+
+def watched(store: CryptoStore, days: list[str]) -> tuple[RecordingSource, dict[str, dict[str, str]]]:
+    """A source as a run holds it, and the fingerprints its decision was made on."""
+    source = RecordingSource(source_of(store))
+    seen = {name: dict(source.fingerprints(name, days)) for name in ("crypto_bars", "crypto_universe", "mark_prices")}
+    source.watch(seen)
+    return source, seen
+
+
+def test_a_run_goes_on_with_what_it_saw_while_a_collection_writes(store: CryptoStore) -> None:
+    old, days = raw_bars(), [*DAYS, "2024-01-04"]
+    complete = Coverage(0, 0, complete=True)
+    store.write("crypto_universe", "2024-01-03", universe("2024-01-03", ["BTC"]), complete)
+    source, seen = watched(store, days)
+    before = {name: dict(own) for name, own in seen.items()}
+    assert len(source.fetch("crypto_bars", days[:1]).rows) == 24
+
+    new = raw_bars(hours=96, seed=2)  # every day revised, and one more
+    store_bars(store, new)
+    store_bars(store, priced(new), "mark_prices")
+    store.write("crypto_universe", "2024-01-02", universe("2024-01-02", ["SOL"]), complete)
+
+    bars, marks = (source.fetch(name, days) for name in ("crypto_bars", "mark_prices"))
+    np.testing.assert_array_equal(bars.rows["close"], old["close"])
+    np.testing.assert_array_equal(marks.rows["close"], old["close"])
+    assert not bars.rows["suspect"].any()
+    assert bars.coverage["2024-01-04"].sentence() == "not collected"
+    assert set(source.fetch("crypto_universe", days[:2]).rows["coin"]) == {"BTC"}
+    assert seen == before
+
+    assert source.fingerprints("crypto_bars", days) != before["crypto_bars"]
+    assert "SOL" in set(source_of(store).fetch("crypto_universe", days[:2]).rows["coin"])
+    again, _ = watched(store, days)
+    np.testing.assert_array_equal(again.fetch("crypto_bars", days).rows["close"], new["close"])
+
+
+def test_what_comes_between_the_looks_of_a_decision_and_its_first_read_is_recorded_as_it_was_read(
+    store: CryptoStore,
+) -> None:
+    source = RecordingSource(source_of(store))
+    seen = {"crypto_bars": dict(source.fingerprints("crypto_bars", DAYS))}
+    new = raw_bars(seed=2)
+    store_bars(store, priced(new), "mark_prices")
+    seen["mark_prices"] = dict(source.fingerprints("mark_prices", DAYS))  # the bars are judged by these too
+    source.watch(seen)
+    first = dict(seen["crypto_bars"])
+    rows = source.fetch("crypto_bars", DAYS).rows
+    assert rows[["suspect", "suspect_later"]].to_numpy().any()
+    assert seen["crypto_bars"] != first
+    assert source_of(store).fingerprints("crypto_bars", DAYS) == seen["crypto_bars"]
+
+
+def test_a_version_that_is_gone_ends_the_read_and_nothing_is_mixed(store: CryptoStore) -> None:
+    source, _ = watched(store, DAYS)
+    store_bars(store, raw_bars(seed=2))
+    assert store.sweep(now=datetime(2100, 1, 1, tzinfo=UTC).timestamp()) == 3
+    with pytest.raises(SourceError, match="has been replaced, and what it held when it was looked at is gone"):
+        source.fetch("crypto_bars", DAYS)

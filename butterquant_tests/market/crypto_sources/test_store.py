@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, SchemaError, SourceError
-from butterquant_assets.market.crypto_coverage import cover, hours_of
+from butterquant_assets.market.crypto_coverage import cover
 from butterquant_assets.market.crypto_sources import store as store_module
 from butterquant_assets.market.crypto_sources.store import CryptoStore
-from butterquant_tests.market.crypto_cases import raw_bars
+from butterquant_tests.market.crypto_cases import hours_of, raw_bars
 
 DAY = "2024-01-01"
 
@@ -107,3 +107,33 @@ def test_a_day_without_a_file_reads_empty_in_the_stored_types(store: CryptoStore
 def test_an_unknown_dataset_is_refused(store: CryptoStore) -> None:
     with pytest.raises(ConfigError, match="crypto_bars"):
         store.days("candles")
+
+
+def test_what_was_replaced_can_be_read_for_some_hours_more(store: CryptoStore) -> None:
+    versions = [raw_bars(hours=24, seed=seed) for seed in (1, 2, 3)]
+    contents = []
+    for rows in versions:
+        store.write("crypto_bars", DAY, rows, coverage_of(rows))
+        contents.append(store.fingerprint("crypto_bars", DAY))
+    for rows, content in zip(versions, contents, strict=True):
+        found = store.read("crypto_bars", [DAY], contents={DAY: content})
+        pd.testing.assert_frame_equal(found, rows)
+    assert store.read("crypto_bars", [DAY], contents={DAY: ""}).empty
+    assert store.days("crypto_bars") == (DAY,)
+    replaced = store.path("crypto_bars", DAY).stat().st_mtime
+    assert store.sweep() == 0
+    assert store.sweep(now=replaced + store_module.KEPT_SECONDS + 60) == 2
+    pd.testing.assert_frame_equal(store.read("crypto_bars", [DAY], contents={DAY: contents[-1]}), versions[-1])
+    with pytest.raises(SourceError, match="the next run takes up what is there now"):
+        store.read("crypto_bars", [DAY], contents={DAY: contents[0]})
+
+
+def test_a_disk_without_links_stores_all_the_same(store: CryptoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(store_module.os, "link", refused)
+    for seed in (1, 2):
+        rows = raw_bars(hours=24, seed=seed)
+        assert store.write("crypto_bars", DAY, rows, coverage_of(rows))
+    pd.testing.assert_frame_equal(store.read("crypto_bars", [DAY]), rows)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ from butterquant_assets.foundation.calendar import month_range
 from butterquant_assets.foundation.errors import ConfigError, SourceError
 from butterquant_assets.market.schemas import BAR_REJECTS, CONTRACTS, EQUITY_BARS
 from butterquant_assets.market.sources.base import DATASETS, open_source
+from butterquant_assets.market.sources.files import FilesSource
 from butterquant_tests.market.raw_bars import split_table, vendor_bars, vendor_vix, write_folder
 from butterquant_tests.shared_data import data_dir
 
@@ -175,7 +179,7 @@ def test_splits_in_the_bars_alone_are_undone_but_still_flagged(tmp_path):
 
 def test_bars_that_say_they_are_quoted_stay_where_no_split_is_large_enough_to_tell(tmp_path):
     bars = vendor_bars()
-    splits = split_table(("2016-02-01", "AAA", 1.28), ("2030-01-02", "AAA", 4.0))
+    splits = split_table(("2016-02-01", "AAA", 1.28), ("2020-01-02", "AAA", 4.0))
     rows = (
         files(write_folder(tmp_path / "said", bars.assign(quoted=1.0), splits=splits)).fetch("equity_bars", MONTHS).rows
     )
@@ -241,6 +245,41 @@ def test_a_month_without_vix_is_empty_and_leaves_the_others_alone(tmp_path):
     whole = files(write_folder(tmp_path / "whole", vendor_bars()))
     pd.testing.assert_frame_equal(source.fetch("vix", ["2016-03"]).rows, whole.fetch("vix", ["2016-03"]).rows)
     assert source.span() == ("2016-01", "2016-03")
+
+
+def test_three_who_ask_for_a_changed_file_at_once_have_it_parsed_once(tmp_path, monkeypatch):
+    source = files(write_folder(tmp_path, vendor_bars()))
+    before = source.fetch("equity_bars", MONTHS)
+    write_folder(tmp_path, vendor_bars(50))
+    parsed, all_ask, read = [], threading.Barrier(3), FilesSource._read
+
+    def slowly(self, dataset, *rest):
+        parsed.append(dataset)
+        time.sleep(0.2)  # long enough for the others to come to the same place
+        return read(self, dataset, *rest)
+
+    def ask(dataset):
+        all_ask.wait(timeout=10)
+        return source.fetch(dataset, MONTHS)
+
+    monkeypatch.setattr(FilesSource, "_read", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(ask, ["equity_bars"] * 3))
+    assert parsed == ["equity_bars"]
+    assert len(found[0].rows) < len(before.rows)
+    for one in found:
+        pd.testing.assert_frame_equal(one.rows, found[0].rows)
+
+
+def test_a_file_that_could_not_be_parsed_is_tried_again(tmp_path):
+    source = files(write_folder(tmp_path, vendor_bars()))
+    good = (tmp_path / "stocks_daily.parquet").read_bytes()
+    (tmp_path / "stocks_daily.parquet").write_bytes(good[:-200])
+    for _ in range(2):
+        with pytest.raises(SourceError, match="not a readable Parquet file"):
+            source.fetch("equity_bars", MONTHS)
+    (tmp_path / "stocks_daily.parquet").write_bytes(good)
+    assert len(source.fetch("equity_bars", MONTHS).rows) > 0
 
 
 def test_no_month_with_both_bars_and_vix_is_refused(tmp_path):

@@ -1,0 +1,19 @@
+-- The database keeps what a decision said itself, so that no writer can forget it.
+CREATE TRIGGER keep_superseded_decision
+BEFORE UPDATE ON trade_decisions
+WHEN OLD.withdrawn_at IS NULL AND OLD.timing IS NOT 'afterwards'
+    AND (NEW.withdrawn_at IS NOT NULL OR NEW.revised_at IS NOT OLD.revised_at)
+BEGIN
+    INSERT INTO decision_revisions (
+        session, ticker, track, decided_by, superseded_at, said_since, withdrawn_reason, timing, route, rank, selected,
+        passes_document_gate, passes_gate, p0, p1, p2, p3, expected_roi_document, expected_roi_training,
+        threshold_document, threshold_chosen, total_score, blend_score, calibration_version, training_content,
+        analysis_content, bars_content, reason
+    ) VALUES (
+        OLD.session, OLD.ticker, OLD.track, OLD.decided_by, COALESCE(NEW.withdrawn_at, NEW.revised_at),
+        COALESCE(OLD.revised_at, OLD.decided_at), NEW.withdrawn_reason, OLD.timing, OLD.route, OLD.rank, OLD.selected,
+        OLD.passes_document_gate, OLD.passes_gate, OLD.p0, OLD.p1, OLD.p2, OLD.p3, OLD.expected_roi_document,
+        OLD.expected_roi_training, OLD.threshold_document, OLD.threshold_chosen, OLD.total_score, OLD.blend_score,
+        OLD.calibration_version, OLD.training_content, OLD.analysis_content, OLD.bars_content, OLD.reason
+    );
+END;
