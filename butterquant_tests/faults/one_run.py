@@ -14,12 +14,18 @@ from butterquant_assets.definitions import Settings, build_definitions
 from butterquant_assets.foundation.settings import load_settings
 
 
+def refresh_job() -> dg.JobDefinition:
+    """The job of the equity house, as configured by the environment."""
+    return build_definitions(load_settings(Settings, {})).resolve_job_def(REFRESH)
+
+
 def main(order: str) -> int:
-    """Execute it in this process; 0 when it succeeded."""
+    """Execute it in this process, with the executor of the job as the daemon does; 0 when it succeeded."""
     asked = json.loads(order)
-    job = build_definitions(load_settings(Settings, {})).resolve_job_def(REFRESH)
+    job = dg.reconstructable(refresh_job)
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
+        result = dg.execute_job(
+            job,
             instance=instance,
             asset_selection=[dg.AssetKey(name.split("/")) for name in asked["assets"]],
             tags={RANGE_START: asked["months"][0], RANGE_END: asked["months"][1], **process_tags()},
