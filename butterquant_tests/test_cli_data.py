@@ -13,7 +13,7 @@ from butterquant_assets import cli_data
 from butterquant_assets.foundation import export as exports
 from butterquant_assets.foundation.warehouse import Warehouse
 from butterquant_tests.foundation.test_decision_record import SECOND, decisions, record
-from butterquant_tests.foundation.test_warehouse import daily_metrics
+from butterquant_tests.foundation.warehouse_rows import daily_metrics
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ POLICY = RetryPolicy(attempts=2, base_seconds=60.0)
 @dataclass(frozen=True)
 class Measured:
     name: str = "feature_drift"
-    month: str = "2018-03"
+    month: str = "2018-06"
     fired: bool = True
     figures: Mapping[str, float] = field(default_factory=lambda: {"columns": 3.0})
     text: str = "3 of 23 columns drifted"

@@ -22,7 +22,7 @@ from butterquant_assets.monitoring.channels import Courier, open_channels
 from butterquant_assets.orchestration.axes import MonthAxes
 from butterquant_assets.orchestration.house import EQUITY, House
 from butterquant_tests.automation.watched import RAW, Site
-from butterquant_tests.foundation.test_registry import AGAINST, FOR, NAME, A, B, publish
+from butterquant_tests.foundation.registry_team import AGAINST, FOR, NAME, A, B, publish
 from butterquant_tests.monitoring.receivers import Answer, Clocks, WebReceiver
 
 HOOK = "/services/hook-secret"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,18 +9,10 @@ import pytest
 from butterquant_assets.automation.retraining import RetrainConfig, decide
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.foundation.retrain_log import Kind, Outcome, Reason, RetrainEvent, new_event
+from butterquant_tests.automation.retrain_team import Measured
 
 NOW = datetime(2018, 6, 20, 12)
 CONFIG = RetrainConfig(minimum_hours=48, update_days=7, full_days=30)
-
-
-@dataclass(frozen=True)
-class Measured:
-    name: str = "feature_drift"
-    month: str = "2018-06"
-    fired: bool = True
-    figures: Mapping[str, float] = field(default_factory=lambda: {"columns": 3.0})
-    text: str = "3 of 23 columns drifted"
 
 
 def given_up(days_ago: float, after_hours: float = 1.5, kind: Kind = "full", *reasons: Reason) -> RetrainEvent:

@@ -1,4 +1,4 @@
-"""Lakes on every kind of storage, and an object store of this process."""
+"""Lakes on every kind of storage, an object store of this process, a registry on either database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import fsspec
 import pytest
 
 from butterquant_assets.foundation.lake import Lake
+from butterquant_assets.foundation.model_store import ModelStore
+from butterquant_assets.foundation.registry import Registry
+from butterquant_assets.foundation.warehouse import Warehouse
+from butterquant_tests.foundation.registry_team import NAME, A, B, C, D, publish, ticking
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -47,3 +51,41 @@ def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir(name)
     return f"s3://{name}/lake"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", getattr(metafunc.function, "databases", ("sqlite",)))
+
+
+@pytest.fixture
+def database_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database; a PostgreSQL one takes half a second to make."""
+    if database == "sqlite":
+        return f"sqlite:///{tmp_path / 'warehouse' / 'warehouse.sqlite'}"
+    lend: Callable[[str], str] = request.getfixturevalue
+    return lend("new_postgres_url")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    """Four published versions."""
+    made = ModelStore(tmp_path / "models")
+    for version in (A, B, C, D):
+        publish(made, version)
+    return made
+
+
+@pytest.fixture
+def registry(database_url: str, store: ModelStore) -> Iterator[Registry]:
+    with Registry(database_url, store, clock=ticking()) as opened:
+        for version in (A, B, C):
+            opened.register(store.load_card(NAME, version))
+        yield opened
+
+
+@pytest.fixture
+def warehouse(database_url: str) -> Iterator[Warehouse]:
+    with Warehouse(database_url) as opened:
+        opened.migrate()
+        yield opened

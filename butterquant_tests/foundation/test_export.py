@@ -20,7 +20,7 @@ from butterquant_assets.foundation.export import TABLES, export_table
 from butterquant_assets.foundation.files import temporary_of
 from butterquant_assets.foundation.sql_files import read_query, sql_folder
 from butterquant_assets.foundation.warehouse import Warehouse
-from butterquant_tests.foundation.test_warehouse import daily_metrics
+from butterquant_tests.foundation.warehouse_rows import daily_metrics
 
 SPAN = {"since": date(2018, 1, 1), "until": date(2018, 12, 31)}
 
