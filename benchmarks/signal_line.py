@@ -72,14 +72,14 @@ def run_line(config: CryptoConfig, signals: SignalConfig | None = None, *, books
     as_of = bars["hour"].max() + HOUR
     made = factors_at_close(tables, pd.Timestamp(days[0]), as_of - HOUR, leaders, 24 * len(days))
     factors = made.merge(bars[["hour", "coin"]], on=["hour", "coin"])
-    traded = bars[~bars[["outage", "suspect", "suspect_later"]].any(axis=1)]
+    traded = bars[~bars[["outage", "suspect"]].any(axis=1)]
     costs = None
     if books:
         taken, levels = _rows(source, "order_books", days), _rows(source, "order_book_levels", days)
         costs = book_costs(taken, levels, given.execution.notional_usd)
     trades, replayed = replay(
         factors.astype({"closed_bars": "int64"}),
-        traded[["hour", "coin", "open", "high", "low", "close"]],
+        traded[["hour", "coin", "open", "high", "low", "close", "suspect_later"]],
         tables.funding.rename(columns={"funding_rate": "rate"}),
         as_of=as_of,
         seed=given.seed,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -51,6 +52,7 @@ from butterquant_assets.market import crypto_assets
 from butterquant_assets.market.collect_progress import CollectConfig
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_sources.base import CryptoSource, open_crypto_source
+from butterquant_assets.market.crypto_sources.okx import StoreTables
 from butterquant_assets.market.sources.base import MarketSource, open_source
 from butterquant_assets.monitoring import assets as monitoring_assets
 from butterquant_assets.monitoring.alert_config import AlertConfig
@@ -263,9 +265,14 @@ def build_crypto_house(settings: Settings, clock: Callable[[], datetime] = utc_n
         lambda: found if found is not None else open_crypto_source(config, settings.home, clock),
         clock=clock,
         name=CRYPTO,
-        simulated=config.source == "sample",
+        simulated=_is_simulated(config, settings.home),
         landing=config.data_dir,
     )
+
+
+def _is_simulated(config: CryptoConfig, home: Path) -> bool:
+    """Whether the coins are: an exchange that was asked may be a simulated one too, which only its store shows."""
+    return config.source == "sample" or (config.source == "okx" and StoreTables(config.store_in(home)).simulated)
 
 
 def _crypto_span(config: CryptoConfig, source: CryptoSource, now: datetime) -> dict[str, str | None]:

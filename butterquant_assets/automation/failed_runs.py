@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from butterquant_assets.automation.requests import FINGERPRINT_TAG
-from butterquant_assets.monitoring.failure_assets import failure_of, planned_steps
+from butterquant_assets.monitoring.failure_assets import failure_of, months_of, planned_steps
 from butterquant_assets.monitoring.run_failures import FailedRun, SucceededRun, failure_identity
 
 AT_ONCE = 50
@@ -61,7 +61,8 @@ def failures_after(instance: dg.DagsterInstance, mark: Mark | None) -> tuple[lis
         run = instance.get_run_by_id(run_id)
         if run is not None:
             message, steps = failure_of(instance, run_id)
-            found.append(FailedRun(run_id, run.job_name, message, tuple(sorted(steps)), place))
+            months = months_of(run.tags)
+            found.append(FailedRun(run_id, run.job_name, message, tuple(sorted(steps)), place, months))
     return found, Mark(reached, max([*(record.timestamp for record in records), mark.at or 0.0]))
 
 
@@ -72,7 +73,8 @@ def successes_after(instance: dg.DagsterInstance, place: int) -> list[SucceededR
     for record in reversed(instance.fetch_run_status_changes(asked, limit=AT_ONCE).records):
         run = instance.get_run_by_id(record.run_id)
         if run is not None:
-            found.append(SucceededRun(run.run_id, run.job_name, planned_steps(instance, run), record.storage_id))
+            steps, months = planned_steps(instance, run), months_of(run.tags)
+            found.append(SucceededRun(run.run_id, run.job_name, steps, record.storage_id, months))
     return found
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 from butterquant_assets.foundation.errors import DamagedFileError
 from butterquant_assets.foundation.files import locked
 from butterquant_assets.foundation.freshness import Key
-from butterquant_assets.foundation.lake import Footer
+from butterquant_assets.foundation.lake import Footer, Lake, Look
 from butterquant_assets.orchestration.assets import asset_key
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.metadata import partition_metadata
@@ -61,8 +61,10 @@ def report_missing_events(instance: dg.DagsterInstance, house: House, *, most: i
         return 0
     told = 0
     with locked(house.settings.home / "locks" / f"events.{house.name}"):
-        for name in _concerned(house, failed):
-            for event in _missing(instance, house, name):
+        concerned = _concerned(house, failed)
+        seen = house.lake.look(concerned)  # an object store is listed once, instead of being asked for file by file
+        for name in concerned:
+            for event in _missing(instance, house, name, seen):
                 if told == most:
                     return told
                 instance.report_runless_asset_event(event)
@@ -81,14 +83,16 @@ def _concerned(house: House, failed: Sequence[dg.DagsterRun]) -> list[str]:
     return [name for name in names if name in selected]
 
 
-def _missing(instance: dg.DagsterInstance, house: House, name: str) -> Iterator[dg.AssetMaterialization]:
+def _missing(
+    instance: dg.DagsterInstance, house: House, name: str, seen: Lake | Look
+) -> Iterator[dg.AssetMaterialization]:
     """What the event log does not say about an asset."""
     untold = _untold(instance, house, name)
     for start in range(0, len(untold), AT_ONCE):
         attempts = untold[start : start + AT_ONCE]
         told = _told(instance, name, [attempt.key for attempt in attempts])
         for attempt in attempts:
-            done = _held(house, name, attempt.key, told.get(attempt.key))
+            done = _held(seen, name, attempt.key, told.get(attempt.key))
             if done is None:
                 continue
             metadata = partition_metadata(attempt.key, done, house.settings.reports_url)
@@ -135,9 +139,9 @@ def _said(event: dg.AssetMaterialization | None) -> tuple[str, str]:
     return action, content
 
 
-def _held(house: House, name: str, key: Key, told: tuple[str, str] | None) -> Done | None:
+def _held(seen: Lake | Look, name: str, key: Key, told: tuple[str, str] | None) -> Done | None:
     """What lies in the lake, where that is not what was told."""
-    published, apart = (_footer(house, name, key, quarantine=quarantine) for quarantine in (False, True))
+    published, apart = (_footer(seen, name, key, quarantine=quarantine) for quarantine in (False, True))
     action, content = told or ("", "")
     if apart is not None:
         # A later look at a quarantined partition names the file that stayed published.
@@ -150,8 +154,8 @@ def _held(house: House, name: str, key: Key, told: tuple[str, str] | None) -> Do
     return Done(REBUILT, (REASON,), published)
 
 
-def _footer(house: House, name: str, key: Key, *, quarantine: bool) -> Footer | None:
+def _footer(seen: Lake | Look, name: str, key: Key, *, quarantine: bool) -> Footer | None:
     try:
-        return house.lake.footer(name, key, quarantine=quarantine)
+        return seen.footer(name, key, quarantine=quarantine)
     except DamagedFileError:
         return None  # a damaged file is made again, and told then

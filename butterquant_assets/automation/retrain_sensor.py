@@ -17,7 +17,7 @@ that was given up is recorded as such, so that its reasons may call for a retrai
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -59,6 +59,40 @@ class CodeCondition:
     def figures(self) -> dict[str, float]:
         """None: code is the same or is not."""
         return {}
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What the sensor's cursor holds.
+
+    Parameters
+    ----------
+    ended
+        retrains that have come to their end
+    taken, at
+        feedback rows that were taken for a retrain that could not start then, and when: they belong to the next event
+    """
+
+    ended: tuple[str, ...] = ()
+    taken: int = 0
+    at: datetime | None = None
+
+    @classmethod
+    def of(cls, cursor: str | None) -> _Memory:
+        ended, _, rest = (cursor or "").partition(";")
+        taken, _, at = rest.partition("@")
+        known = tuple(filter(None, ended.split(",")))
+        return cls(known, int(taken), datetime.fromisoformat(at)) if rest else cls(known)
+
+    def cursor(self) -> str:
+        rest = f";{self.taken}@{self.at.isoformat()}" if self.at else ""
+        return ",".join(self.ended[-REMEMBERED:]) + rest
+
+    def owed(self, history: Sequence[RetrainEvent]) -> int:
+        """Rows taken that no event tells of; one that was recorded since told of them."""
+        if self.at is None or any(event.kind == "full" and event.at > self.at for event in history):
+            return 0
+        return self.taken
 
 
 def utc_now() -> datetime:
@@ -112,18 +146,18 @@ def build_retrain_sensor(
         try:
             history = log.events() or _first_look(log, now)
             active = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
-            ended = tuple(filter(None, (context.cursor or "").split(",")))
+            memory = _Memory.of(context.cursor)
             held_up = []
-            for event in open_retrains(history, now, timedelta(days=house.settings.prune_after_days), ended):
+            for event in open_retrains(history, now, timedelta(days=house.settings.prune_after_days), memory.ended):
                 stands = standing_of(house, context.instance, event, now, policy, updates)
                 if stands.step != "held_up":
-                    return _proceed(house, log, event, stands, now, ended, busy=bool(active))
+                    return _proceed(house, log, event, stands, now, memory, busy=bool(active))
                 held_up.append(stands.text)
             conditions = (*signals(house), *code_conditions(house))
             decision = decide(now, history, conditions, config, in_flight=bool(active))
             if decision.action in ("none", "wait"):
                 return dg.SkipReason("; ".join([*held_up, decision.text]))
-            return _retrain(house, log, decision, now, take, updates)
+            return _retrain(house, log, decision, now, take, updates, replace(memory, taken=memory.owed(history)))
         except (ButterQuantError, OSError) as error:
             return dg.SkipReason(str(error))
 
@@ -161,7 +195,7 @@ def _proceed(
     event: RetrainEvent,
     stands: Standing,
     now: datetime,
-    ended: Sequence[str],
+    memory: _Memory,
     *,
     busy: bool,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -176,7 +210,7 @@ def _proceed(
         return dg.SkipReason(stands.text)
     if stands.step == "failed":
         log.record_failure(event.event_id, now, stands.attempts)
-    cursor = ",".join([*ended, event.event_id][-REMEMBERED:])
+    cursor = replace(memory, ended=(*memory.ended, event.event_id)).cursor()
     return dg.SensorResult(skip_reason=stands.text, cursor=cursor)
 
 
@@ -187,17 +221,21 @@ def _retrain(
     now: datetime,
     take: Callable[[House, datetime], int],
     updates: Collection[str],
+    memory: _Memory,
 ) -> dg.SensorResult | dg.SkipReason:
     if house.code_has_changed():
         return dg.SkipReason(CODE_CHANGED)
     kind: Kind = "full" if decision.action == "full" else "update"
     # An update learns from the scans themselves; feedback taken for it would lie unread until the next full retrain.
-    added = take(house, now) if kind == "full" else 0
+    added = memory.taken + take(house, now) if kind == "full" else 0
     wanted = new_event(now, kind, "requested", added, decision.reasons)
     reach = reach_of(house, asked_for(house, kind, updates))
     run = run_of(wanted, reach)
     if run is None and reach.held_up:
-        return dg.SkipReason(f"{reach.told}; until then this waits: {decision.text}")
+        waits = f"{reach.told}; until then this waits: {decision.text}"
+        return dg.SensorResult(
+            skip_reason=waits, cursor=(replace(memory, taken=added, at=now) if added else memory).cursor()
+        )
     if run is None:
         log.record(new_event(now, kind, "nothing_new", added, decision.reasons))
         return dg.SkipReason(f"nothing new to learn from, though: {decision.text}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import time
-from pathlib import Path
 
 import dagster as dg
 from dagster._core.launcher import DefaultRunLauncher
 
+from butterquant_assets.orchestration.processes import said_by, started_at, this_process, ticks_of
+
 PID_TAG, HOST_TAG, STARTED_TAG = "butterquant/pid", "butterquant/host", "butterquant/process-started"
 LAUNCHED = "Started process for run"  # what a run's own process says first
-ROUNDING_SECONDS = 2.0
-"""How much later than its first words a process may seem to have begun: clocks are corrected by fractions."""
+CLOCK_STEP_SECONDS = 86_400.0
+"""How far a clock may be set forward while a run starts: until it executes only the time tells its process."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -25,16 +26,16 @@ UNFINISHED = [
 
 def process_tags() -> dict[str, str]:
     """Tags that tell which process executes a run."""
-    pid = str(os.getpid())
-    return {PID_TAG: pid, HOST_TAG: socket.gethostname(), STARTED_TAG: _started(pid)}
+    process = this_process()
+    return {PID_TAG: process.pid, HOST_TAG: socket.gethostname(), STARTED_TAG: process.started}
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark unfinished runs of this machine whose process has died as failed; returns their ids.
 
-    The command line's runs say in their tags which process that is. Of the runs that a code server of this machine
-    started the event log does; the server itself reports their death as well, but not when it could not reach the
-    storage at that moment, and such a run would hold everything back until its longest time is over.
+    The command line's runs say in their tags which process that is, those that a code server of this machine started in
+    their event log (`orchestration.processes`). The server itself reports their death as well, but not when it could
+    not reach the storage at that moment, and such a run would hold everything back until its longest time is over.
     """
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
@@ -55,42 +56,29 @@ def _dead_process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | 
         # One that was re-executed from the UI copies the tags of the first run.
         ours = run.tags[HOST_TAG] == socket.gethostname() and not run.parent_run_id
         pid = run.tags.get(PID_TAG, "")
-        return pid if ours and _started(pid) != run.tags.get(STARTED_TAG) else None
+        return pid if ours and started_at(pid) != run.tags.get(STARTED_TAG) else None
     if not isinstance(instance.run_launcher, DefaultRunLauncher):
         return None
     # Sensors are evaluated by the code server whose children these processes are, so that the id means the same here.
     for entry in reversed(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
         event = entry.dagster_event
-        if event is not None and (event.message or "").startswith(LAUNCHED):
+        if event is None:
+            continue
+        if (process := said_by(event)) is not None:
+            return None if process.lives() else process.pid
+        if (event.message or "").startswith(LAUNCHED):
             pid = str(event.engine_event_data.metadata["pid"].value)
             began = _began(pid)
-            # It was the process itself that said so; one that began later was given the id of a dead one, as happens
-            # at once where a container starts again and counts from 1.
-            return None if began is not None and began <= entry.timestamp + ROUNDING_SECONDS else pid
+            # It does not execute yet. A dead one whose id was given away since is left to the daemon's start timeout.
+            return None if began is not None and began <= entry.timestamp + CLOCK_STEP_SECONDS else pid
     return None
-
-
-def _started(pid: str) -> str:
-    """When a process started, in clock ticks since boot and with the boot's id; empty for a dead one.
-
-    A process id alone is used again after a while, and another process would keep a dead run alive for ever.
-    """
-    try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{_ticks(pid)}"
-    except OSError:
-        return ""
 
 
 def _began(pid: str) -> float | None:
     """When a process started, in seconds since 1970, to a second; None for a dead one."""
     try:
-        ticks = _ticks(pid)
+        ticks = ticks_of(pid)
     except OSError:
         return None
     since_boot = ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
-
-
-def _ticks(pid: str) -> int:
-    """When a process started, in clock ticks since boot."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

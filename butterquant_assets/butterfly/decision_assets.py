@@ -189,6 +189,7 @@ def scan_outcomes(work: Work) -> pd.DataFrame:
     code=[challenge, _judge],
     config=lambda settings: settings.training.label,
     axis=None,
+    in_warehouse=True,
     kinds=frozenset({"parquet", "sql"}),
 )
 def success_champion(work: Work) -> Result:
@@ -284,6 +285,7 @@ def decision_performance(work: Work) -> Result:
     config=lambda settings: (settings.decisions.threshold_document, settings.collect.settle_minutes),
     axis="scan",
     batch=1,
+    in_warehouse=True,
     kinds=frozenset({"parquet", "sql"}),
 )
 def decision_records(work: Work) -> pd.DataFrame:
@@ -294,7 +296,7 @@ def decision_records(work: Work) -> pd.DataFrame:
     """
     _, settle_minutes = work.config
     (month,) = work.keys
-    decided, outcomes, at = work.read(DECISIONS), work.read(OUTCOMES), work.house.now()
+    decided, outcomes = work.read(DECISIONS), work.read(OUTCOMES)
     known = outcomes[outcomes["missing_reason"] == ""]
     rows = _decision_rows(work, decided)
     results = known[["session", "ticker", "evaluation_session", "roi_mark", "roi_net"]].assign(
@@ -302,6 +304,7 @@ def decision_records(work: Work) -> pd.DataFrame:
     )
     with warehouse.Warehouse(work.house.settings.warehouse_location) as house:
         house.migrate()
+        at = work.house.now()  # no sooner: what is in time is judged by it
         decision_record.record_month(
             house,
             month,

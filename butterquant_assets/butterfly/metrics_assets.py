@@ -32,9 +32,10 @@ def _span(month: str) -> dict[str, date]:
 @lake_asset(
     metrics.DAILY_METRICS,
     reads=[Window(SCAN), Window(MODEL), Window(IN_SERVICE)],
-    code=[metrics, replay, feature_module, _span],
+    code=[metrics, replay, stored_models, feature_module, _span],
     axis="scan",
     batch=240,
+    in_warehouse=True,
     kinds=frozenset({"parquet", "sql"}),
 )
 def daily_metrics(work: Work) -> Result:

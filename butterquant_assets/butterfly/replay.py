@@ -146,12 +146,11 @@ def predict_at_the_time(models: Sequence[TimedModel], rows: pd.DataFrame) -> Flo
     rows
         session and the 23 features
     """
-    X = rows[list(FEATURES)].to_numpy(dtype=np.float64)
-    eras, month = era(models, rows["session"].to_numpy().astype("datetime64[D]")), _months(rows)
+    eras = era(models, rows["session"].to_numpy().astype("datetime64[D]"))
     found = np.full((len(rows), N_CLASSES), np.nan)
-    for number, of in sorted({(int(e), int(m)) for e, m in zip(eras, month, strict=True) if e >= 0}):
-        inside = (eras == number) & (month == of)
-        found[inside] = models[number].ensemble.predict(X[inside])
+    for number in sorted({int(e) for e in eras if e >= 0}):
+        inside = eras == number
+        found[inside] = _predict(models[number].ensemble, rows[inside])
     return found
 
 
@@ -184,10 +183,10 @@ def replay(
     keys = ["session", "ticker"]
     rows = scan[[*keys, "total_score"]].merge(features[[*keys, *FEATURES]], on=keys, validate="one_to_one")
     entry = rows["session"].to_numpy().astype("datetime64[D]")
-    eras, month = [era(models, entry) for models in (champion, challenger)], _months(rows)
+    eras = [era(models, entry) for models in (champion, challenger)]
     parts = []
-    for ours, theirs, of in sorted({(int(a), int(b), int(m)) for a, b, m in zip(*eras, month, strict=True) if a >= 0}):
-        inside = rows[(eras[0] == ours) & (eras[1] == theirs) & (month == of)]
+    for ours, theirs in sorted({(int(a), int(b)) for a, b in zip(*eras, strict=True) if a >= 0}):
+        inside = rows[(eras[0] == ours) & (eras[1] == theirs)]
         rival = _view(challenger[theirs], inside) if theirs >= 0 else None
         parts.append(decisions.decide(inside, _view(champion[ours], inside), challenger=rival, rules=rules))
     if not parts:
@@ -204,20 +203,24 @@ def era(models: Sequence[TimedModel], entry: npt.NDArray[np.datetime64]) -> npt.
     return found
 
 
-def _months(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Month of each row, shape (n,).
+def _predict(ensemble: Ensemble, rows: pd.DataFrame) -> Floats:
+    """Class probabilities of each row, shape (n, 4).
 
-    A matrix product rounds a row differently beside other rows. A model is asked for each month alone, so that a month
-    says the same whichever others are made with it.
+    A matrix product rounds a row differently beside other rows. A model is asked for each session alone, so that a
+    session says the same whichever others are made with it, and what it said stays when the next one joins its month.
     """
-    months: npt.NDArray[np.int64] = rows["session"].to_numpy().astype("datetime64[M]").astype(np.int64)
-    return months
+    X, days = rows[list(FEATURES)].to_numpy(dtype=np.float64), rows["session"].to_numpy()
+    found = np.empty((len(rows), N_CLASSES))
+    for day in np.unique(days):
+        inside = days == day
+        found[inside] = ensemble.predict(X[inside])
+    return found
 
 
 def _view(model: TimedModel, rows: pd.DataFrame) -> ModelView:
     return ModelView(
         model.label,
-        model.ensemble.predict(rows[list(FEATURES)].to_numpy(dtype=np.float64)),
+        _predict(model.ensemble, rows),
         model.class_values,
         model.threshold,
         model.threshold_reason,

@@ -101,6 +101,7 @@ def _update(
     code=[stored_models, update, update_version, onnx_ensemble, model_store, _walk, _publish, _judge, _update],
     config=lambda settings: (settings.update, settings.training.settings, settings.costs),
     axis=None,
+    in_warehouse=True,
     kinds=frozenset({"xgboost", "lightgbm", "onnx", "sql", "parquet"}),
     pool="training",
 )

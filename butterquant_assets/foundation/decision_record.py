@@ -42,7 +42,8 @@ def record_month(
     month
         ``YYYY-MM``
     decided
-        all decisions of that month: parameters of the query ``upsert_trade_decisions`` but decided_at
+        all decisions of that month: parameters of the query ``upsert_trade_decisions`` but decided_at; those on what is
+        not in `analysed` (any more) are left out
     outcomes
         all outcomes of that month that are known: parameters of ``upsert_decision_outcomes``
     analysed
@@ -64,6 +65,7 @@ def record_month(
     first = pd.Timestamp(month)
     span = {"first": first, "last": first + pd.offsets.MonthEnd(1)}
     now = at.astimezone(UTC).replace(tzinfo=None)
+    decided = decided[pd.MultiIndex.from_frame(decided[ANALYSIS]).isin(pd.MultiIndex.from_frame(analysed[ANALYSIS]))]
     # What is withdrawn and what is written never share a row, so a reader between the two sees no contradiction.
     gone = _unanalysed(warehouse.fetch("decided_analyses", span), analysed, rejects)
     warehouse.execute("withdraw_decisions", _stamped(gone, now))

@@ -73,6 +73,8 @@ class Node:
         what their hashes are now
     unit
         of its keys; what it reads by key has the same
+    in_warehouse
+        whether it writes rows to the warehouse too
     """
 
     name: str
@@ -81,6 +83,7 @@ class Node:
     code: str
     config: str
     unit: Unit = "month"
+    in_warehouse: bool = False
 
     def partitions(self) -> tuple[Key, ...]:
         """Its partitions: its keys, or the one None."""
@@ -96,12 +99,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Held:
-    """What lies in the lake for one partition: a published footer, a quarantined one, or a reason why unreadable."""
+    """What lies in the lake for one partition: a published footer, a quarantined one, or a reason why unreadable.
+
+    And what lies elsewhere: files it names that are missing or altered, and whether its rows are in the warehouse.
+    """
 
     footer: Footer | None = None
     quarantine: Footer | None = None
     damage: str | None = None
     missing_artifacts: tuple[str, ...] = ()
+    in_warehouse: bool = True
 
 
 @dataclass
@@ -244,6 +251,8 @@ class Freshness:
         reasons, groups = self._differences(node, key, held.footer)
         if held.missing_artifacts:
             reasons, groups = [*reasons, f"missing or altered {', '.join(held.missing_artifacts)}"], None
+        if node.in_warehouse and not held.in_warehouse:
+            reasons, groups = [*reasons, "the warehouse does not hold it"], None
         return Judgement(State.STALE, tuple(reasons), groups) if reasons else CURRENT
 
     def _waits_for(self, node: Node, key: Key) -> tuple[str, ...]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from butterquant_assets.foundation.errors import DamagedFileError
 from butterquant_assets.foundation.freshness import Held, Key, Node, Snapshot
 from butterquant_assets.foundation.lake import Footer, Lake, Look
+from butterquant_assets.foundation.warehouse_receipts import receipt_of
 
 
 def take_stock(
-    lake: Lake, nodes: Iterable[Node], source: Mapping[str, Mapping[str, str]], artifacts_root: Path
+    lake: Lake,
+    nodes: Iterable[Node],
+    source: Mapping[str, Mapping[str, str]],
+    artifacts_root: Path,
+    receipts: Mapping[str, Mapping[Key, str]] | None = None,
 ) -> Snapshot:
     """Footers of every published and quarantined file of `nodes`.
 
@@ -26,14 +32,24 @@ def take_stock(
         what the source holds now: dataset -> month or day -> fingerprint
     artifacts_root
         directory that artifact paths in footers are relative to
+    receipts
+        what the warehouse holds, by asset and key (`warehouse_receipts`); only assets that write there are looked up
     """
     snapshot, nodes = Snapshot(source={name: dict(held) for name, held in source.items()}), tuple(nodes)
     seen = lake.look(node.name for node in nodes)
     for node in nodes:
         apart: set[Key] = {None} if node.keys is None else {*seen.partitions(node.name, quarantine=True)}
         keys = apart if node.keys is None else {*seen.partitions(node.name), *apart}
-        snapshot.held[node.name] = {key: _held(seen, node.name, key, artifacts_root, key in apart) for key in keys}
+        found = {key: _held(seen, node.name, key, artifacts_root, key in apart) for key in keys}
+        snapshot.held[node.name] = _against(found, (receipts or {}).get(node.name, {})) if node.in_warehouse else found
     return snapshot
+
+
+def _against(held: Mapping[Key, Held], receipts: Mapping[Key, str]) -> dict[Key, Held]:
+    return {
+        key: replace(one, in_warehouse=one.footer is not None and receipts.get(key) == receipt_of(one.footer))
+        for key, one in held.items()
+    }
 
 
 def _held(lake: Lake | Look, asset: str, key: Key, artifacts_root: Path, look_apart: bool) -> Held:

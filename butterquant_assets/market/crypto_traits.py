@@ -16,6 +16,9 @@ from butterquant_assets.foundation.errors import ConfigError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+SIMULATED = "SIM"
+"""What the names of simulated coins begin with, and no others do."""
+
 LOTS_PER_CONTRACT = 10
 """Smallest traded size: a tenth of a contract."""
 

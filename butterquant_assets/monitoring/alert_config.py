@@ -62,7 +62,7 @@ class AlertConfig(BaseModel):
     behind_hours
         the same for closed hours of what the crypto collector stores
     timeout_seconds
-        of one connection
+        of one answer
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -393,8 +393,15 @@ def _known(entry: Mapping[str, Any]) -> Known:
 
 def _failing(entry: Mapping[str, Any]) -> Failing:
     times = {name: datetime.fromisoformat(entry[name]) for name in ("since", "last")}
+    months = entry.get("months")  # not in a cursor of an earlier version
     return Failing(
-        **_understood(Failing, entry) | times | {"told": _time(entry["told"]), "steps": tuple(entry["steps"])}
+        **_understood(Failing, entry)
+        | times
+        | {
+            "told": _time(entry["told"]),
+            "steps": tuple(entry["steps"]),
+            "months": (str(months[0]), str(months[1])) if months else None,
+        }
     )
 
 

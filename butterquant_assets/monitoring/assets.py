@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from butterquant_assets.butterfly.decision_assets import DECISIONS, OUTCOMES, SC
 from butterquant_assets.butterfly.features import FEATURES
 from butterquant_assets.butterfly.update_assets import IN_SERVICE
 from butterquant_assets.foundation import drift_plots
+from butterquant_assets.foundation.calendar import shift_key
 from butterquant_assets.foundation.errors import LakeError
 from butterquant_assets.foundation.files import write_atomically
-from butterquant_assets.foundation.freshness import Window
+from butterquant_assets.foundation.freshness import Freshness, Window
 from butterquant_assets.foundation.model_store import ModelStore
 from butterquant_assets.monitoring import decay, drift_table, evidently_report, live, regime, report, schemas
 from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work, lake_asset
@@ -155,10 +156,41 @@ def _trailing_reads(settings: Any) -> list[Window]:
     return [Window(DECISIONS, first, 0), Window(OUTCOMES, first, 0), *SERVING]
 
 
+def _months_left(freshness: Freshness, assets: Sequence[str], first: str) -> list[str]:
+    """Months from `first` on, before those that the assets cover, of which the lake still holds them all."""
+    covered = {name: freshness.nodes[name].keys or () for name in assets}
+    held = [
+        {
+            key
+            for key, found in freshness.snapshot.held.get(name, {}).items()
+            if key is not None and found.footer is not None and covered[name] and first <= key < covered[name][0]
+        }
+        for name in assets
+    ]
+    return sorted(set.intersection(*held))
+
+
+def _with_history(work: Work, *assets: str) -> list[pd.DataFrame]:
+    """What the windows of some assets hold, with the months that have left the scan since.
+
+    Else a month would be judged by fewer of the months before it with every one that joins. Those that have left are
+    settled: nothing makes them again, and pruning keeps them. A file of an earlier version that lacks a column is left
+    out; a verdict says how many months it rests on.
+    """
+    first = shift_key(work.keys[0], 1 - work.config.trailing_months, "month")
+    whole = [[work.read(asset)] for asset in assets]
+    for key in _months_left(work.freshness, assets, first):
+        parts = [work.read_keys(asset, [key]) for asset in assets]
+        if all(set(part) >= set(now[0]) for part, now in zip(parts, whole, strict=True)):
+            for part, now in zip(parts, whole, strict=True):
+                now.append(part[now[0].columns])
+    return [pd.concat(frames, ignore_index=True) for frames in whole]
+
+
 @lake_asset(
     schemas.DECISION_DECAY,
     reads=_trailing_reads,
-    code=[decay, live, report, _newest, _InService],
+    code=[decay, live, report, _newest, _with_history, _months_left, _InService],
     config=lambda settings: settings.monitoring.decay,
     axis="scan",
     batch=240,
@@ -167,7 +199,7 @@ def _trailing_reads(settings: Any) -> list[Window]:
 def decision_decay(work: Work) -> pd.DataFrame:
     """Realised ROI of the decisions against what they expected."""
     learnt = _InService.of(work).learnt(work)
-    joined = live.judged_decisions(work.read(DECISIONS), work.read(OUTCOMES))
+    joined = live.judged_decisions(*_with_history(work, DECISIONS, OUTCOMES))
     return decay.decisions_by_month(joined, work.keys, work.config, learnt["session"].max())
 
 

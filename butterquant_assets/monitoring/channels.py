@@ -73,8 +73,8 @@ class Channel(Protocol):
 
     name: str
 
-    def send(self, message: Message, timeout_seconds: float) -> Outcome:
-        """Try once."""
+    def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
+        """Try once, and wait so long for one answer, and so long for everything."""
 
 
 class SlackWebhook:
@@ -85,12 +85,12 @@ class SlackWebhook:
     def __init__(self, config: AlertConfig, now: Callable[[], datetime]) -> None:
         self._config, self._now = config, now
 
-    def send(self, message: Message, timeout_seconds: float) -> Outcome:
+    def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
         """Try once."""
         url = self._config.slack_webhook_url
         if url is None:
             raise TypeError("the webhook is not configured")
-        return _post(url.get_secret_value(), slack_payload(message), timeout_seconds, self._now)
+        return _post(url.get_secret_value(), slack_payload(message), min(answer_seconds, seconds), self._now)
 
 
 class TelegramBot:
@@ -101,13 +101,13 @@ class TelegramBot:
     def __init__(self, config: AlertConfig, now: Callable[[], datetime]) -> None:
         self._config, self._now = config, now
 
-    def send(self, message: Message, timeout_seconds: float) -> Outcome:
+    def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
         """Try once."""
         token, chat = self._config.telegram_bot_token, self._config.telegram_chat_id
         if token is None or chat is None:
             raise TypeError("the bot is not configured")
         url = f"{self._config.telegram_api}/bot{token.get_secret_value()}/sendMessage"
-        return _post(url, telegram_payload(message, chat), timeout_seconds, self._now)
+        return _post(url, telegram_payload(message, chat), min(answer_seconds, seconds), self._now)
 
 
 class Mail:
@@ -120,10 +120,10 @@ class Mail:
     def __init__(self, config: AlertConfig, name: str, receiver: str) -> None:
         self._config, self.name, self._receiver = config, name, receiver
 
-    def send(self, message: Message, timeout_seconds: float) -> Outcome:
+    def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
         """Try once."""
         try:
-            smtp = self._connected(timeout_seconds)
+            smtp = self._connected(_Left(answer_seconds, time.monotonic() + seconds))
             try:
                 self._logged_in(smtp)
                 smtp.send_message(self._mail(message), to_addrs=[self._receiver])
@@ -139,17 +139,13 @@ class Mail:
             return Outcome(_what(error), soon=temporary or isinstance(error, ConnectionError))
         return DELIVERED
 
-    def _connected(self, timeout_seconds: float) -> smtplib.SMTP:
+    def _connected(self, left: _Left) -> smtplib.SMTP:
         config = self._config
         if config.smtp_host is None:
             raise TypeError("the mail server is not configured")
-        # The full name of this machine is not asked for: where DNS is broken the answer takes longer than the mail.
-        own = socket.gethostname()
         if config.smtp_security == "tls":
-            return smtplib.SMTP_SSL(
-                config.smtp_host, config.smtp_port, own, timeout=timeout_seconds, context=self._trust()
-            )
-        return smtplib.SMTP(config.smtp_host, config.smtp_port, own, timeout=timeout_seconds)
+            return _HurriedTls(config.smtp_host, config.smtp_port, left, context=self._trust())
+        return _Hurried(config.smtp_host, config.smtp_port, left)
 
     def _logged_in(self, smtp: smtplib.SMTP) -> None:
         config = self._config
@@ -172,6 +168,62 @@ class Mail:
         mail["Message-ID"] = f"<{message.identity}@butterquant.invalid>"
         mail.set_content(parts["body"])
         return mail
+
+
+@dataclass(frozen=True)
+class _Left:
+    """How long an answer may still take: `answer_seconds`, and not past `end` of the growing clock."""
+
+    answer_seconds: float
+    end: float
+
+    def seconds(self) -> float:
+        left = self.end - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError("the time for this mail is over")
+        return min(self.answer_seconds, left)
+
+
+class _Hurried(smtplib.SMTP):
+    """A client that keeps to an end: smtplib's own timeout is that of each read, of which a mail has a dozen."""
+
+    def __init__(self, host: str, port: int, left: _Left, **options: Any) -> None:
+        self._left = left
+        # The full name of this machine is not asked for: where DNS is broken the answer takes longer than the mail.
+        super().__init__(host, port, socket.gethostname(), timeout=left.seconds(), **options)
+
+    def send(self, s: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self._left.seconds())
+        super().send(s)
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self.sock, self._left)
+        return super().getreply()
+
+
+class _HurriedTls(_Hurried, smtplib.SMTP_SSL):
+    """The same, encrypted from the first byte."""
+
+
+class _Lines:
+    """Lines from a socket; byte by byte, because a line that trickles in is one read of smtplib's and has no end."""
+
+    def __init__(self, sock: socket.socket, left: _Left) -> None:
+        self._sock, self._left = sock, left
+
+    def readline(self, size: int) -> bytes:
+        line = bytearray()
+        while len(line) < size and not line.endswith(b"\n"):
+            self._sock.settimeout(self._left.seconds())
+            if not (byte := self._sock.recv(1)):
+                break
+            line += byte
+        return bytes(line)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def utc_now() -> datetime:
@@ -197,7 +249,7 @@ class Courier:
     channels
         where to
     timeout_seconds
-        of one connection
+        of one answer
     now, sleep, elapsed
         clocks: UTC, waiting, and seconds that only grow
     """
@@ -227,9 +279,13 @@ class Courier:
         seconds
             time there is, at most 24 s of which are used. With none left nothing is sent.
         """
-        for channel in self.channels:
-            if seconds > 0 and not self._paused(state.troubles.get(channel.name)):
-                state = self._emptied(state, channel, min(seconds, BUDGET_SECONDS) / len(self.channels))
+        end = self._elapsed() + min(seconds, BUDGET_SECONDS)
+        due = [channel for channel in self.channels if not self._paused(state.troubles.get(channel.name))]
+        for number, channel in enumerate(due):
+            # What one has taken beyond its share is not there for the next: a tick that lasts too long loses its
+            # cursor, and what it delivered would be delivered again.
+            if (left := end - self._elapsed()) > 0:
+                state = self._emptied(state, channel, left / (len(due) - number))
         return state
 
     def _paused(self, trouble: Trouble | None) -> bool:
@@ -262,7 +318,7 @@ class Courier:
         outcome = DELIVERED
         for number in range(TRIES):
             left = max(1.0, end - self._elapsed())
-            outcome = _attempt(channel, message, min(self._timeout_seconds, left))
+            outcome = _attempt(channel, message, self._timeout_seconds, left)
             if outcome.reason is None or not outcome.soon:
                 break
             wait = BACK_OFF_SECONDS * 2**number if outcome.wait_seconds is None else outcome.wait_seconds
@@ -272,9 +328,9 @@ class Courier:
         return outcome
 
 
-def _attempt(channel: Channel, message: Message, timeout_seconds: float) -> Outcome:
+def _attempt(channel: Channel, message: Message, answer_seconds: float, seconds: float) -> Outcome:
     try:
-        return channel.send(message, timeout_seconds)
+        return channel.send(message, answer_seconds, seconds)
     except Exception as error:  # noqa: BLE001 - one broken channel must neither stop the others nor undo what they sent
         return Outcome(f"an error of programming, {type(error).__name__}", this_message=True)
 
@@ -347,6 +403,8 @@ def _asked_wait(headers: Any, answer: bytes, now: Callable[[], datetime]) -> flo
 
 
 def _inner(error: Exception) -> BaseException:
+    if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, TimeoutError):
+        return error.__context__  # smtplib calls it a lost connection
     reason = getattr(error, "reason", None)
     return reason if isinstance(error, urllib.error.URLError) and isinstance(reason, BaseException) else error
 

@@ -27,6 +27,8 @@ Floats = npt.NDArray[np.float64]
 STRATA = ("low", "normal", "high")
 KEYS = ("session", "ticker", "stratum")
 MISSING_MARGIN = 0.1  # above the emptiest month of the reference
+LEAST_CARRIED = 0.25
+"""Share of the weight that the reference's sessions carry; at a quarter the luck of tickers is twice as large."""
 SMALLEST_SPREAD = 1e-6  # a column that is the market's, such as the VIX, has none
 
 DRIFT_TYPES = {
@@ -94,6 +96,11 @@ class SessionScores:
         spread[wide] = 0.5 * np.log(variance[wide])
         stratum = rows.groupby("session", sort=True)["stratum"].first().map(STRATA.index).to_numpy(dtype=np.int64)
         return Daily(days.to_numpy().astype("datetime64[D]"), stratum, np.hstack([shift, spread]))
+
+    def carried(self, rows: pd.DataFrame) -> float:
+        """Weight of the tickers that a session of `rows` holds, on average."""
+        weight = rows["ticker"].map(self.weight).fillna(0.0)
+        return float(weight.groupby(rows["session"]).sum().mean())
 
     def _score(self, values: pd.Series, column: int) -> Floats:
         held, found = self.sorted[column], values.to_numpy(dtype=np.float64)
@@ -190,8 +197,10 @@ def _month(before: pd.DataFrame, inside: pd.DataFrame, columns: Sequence[str], r
     k, months = len(columns), before["session"].dt.strftime("%Y-%m")
     unknown = np.full(2 * k, np.nan)
     found = Comparison(unknown, unknown, float("nan"), np.empty(0), 0)
+    carried = float("nan")
     if len(before):
         scores = SessionScores.of(before, columns)
+        carried = scores.carried(inside) / scores.carried(before)
         found = compare(scores.daily(before, columns), scores.daily(inside, columns), rules)
     missing = inside[list(columns)].isna().mean().to_numpy(dtype=np.float64)
     limit = np.full(k, np.nan)
@@ -199,9 +208,11 @@ def _month(before: pd.DataFrame, inside: pd.DataFrame, columns: Sequence[str], r
         worst = before[list(columns)].isna().groupby(months).mean().max().to_numpy(dtype=np.float64)
         limit = np.minimum(worst + MISSING_MARGIN, 1.0)
     shift, spread = (found.statistic[part] for part in (slice(k), slice(k, None)))
-    why_not = _not_judged(found, months.nunique(), inside["session"].nunique(), rules)
     statistic = np.fmax(shift, spread)
-    emptied = (missing > limit) & (why_not == "")
+    month_lacks = _not_judged(found, months.nunique(), inside["session"].nunique(), carried, rules)
+    emptied = (missing > limit) & (month_lacks == "")
+    lacks = [month_lacks or _column_lacks(*each) for each in zip(statistic, found.difference[:k], emptied, strict=True)]
+    judged = np.array([why_not == "" for why_not in lacks])
     table = pd.DataFrame(
         {
             "column": list(columns),
@@ -217,16 +228,17 @@ def _month(before: pd.DataFrame, inside: pd.DataFrame, columns: Sequence[str], r
             "rows": len(inside),
             "reference_rows": len(before),
             "reference_months": int(months.nunique()),
-            "judged": why_not == "",
-            "alarm": (statistic > found.threshold) | emptied,
+            "judged": judged,
+            "alarm": judged & ((statistic > found.threshold) | emptied),
         }
     )
     over = np.stack([shift > found.threshold, spread > found.threshold, emptied], axis=1)
-    table["reason"] = [why_not or _reason(row, marks) for row, marks in zip(_records(table), over, strict=True)]
+    told = zip(lacks, _records(table), over, strict=True)
+    table["reason"] = [why_not or _reason(row, marks) for why_not, row, marks in told]
     return table
 
 
-def _not_judged(found: Comparison, months: int, sessions: int, rules: DriftRules) -> str:
+def _not_judged(found: Comparison, months: int, sessions: int, carried: float, rules: DriftRules) -> str:
     """Why a month has no verdict; empty if it has one."""
     if months < rules.minimum_months:
         return f"not judged: the reference holds {months} months before this one, {rules.minimum_months} are needed"
@@ -234,7 +246,21 @@ def _not_judged(found: Comparison, months: int, sessions: int, rules: DriftRules
         return f"not judged: {sessions} sessions, {rules.minimum_sessions} are needed"
     if np.isnan(found.threshold):
         return f"not judged: {found.covered} of {sessions} sessions lie in a VIX stratum that the reference has"
+    if carried < LEAST_CARRIED:
+        return (
+            f"not judged: its sessions carry {carried:.0%} of the weight of tickers that those of the reference do, "
+            f"{LEAST_CARRIED:.0%} is needed"
+        )
     return ""
+
+
+def _column_lacks(statistic: float, difference: float, emptied: bool) -> str:
+    """Why a column of a month with a verdict has none; empty if it has one."""
+    if emptied or np.isfinite(statistic):
+        return ""
+    if np.isnan(difference):
+        return "not judged: it has no value on one of the two sides"
+    return "not judged: it never varies in the reference, so that nothing says what is luck"
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -134,6 +134,13 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> tuple[str, tuple[st
     return message, tuple(steps)
 
 
+def months_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """First and last month (day) that a run was to make, by its tags; None where it had none."""
+    if PARTITION in tags:
+        return tags[PARTITION], tags[PARTITION]
+    return (tags[RANGE[0]], tags[RANGE[1]]) if RANGE[0] in tags and RANGE[1] in tags else None
+
+
 def planned_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[str]:
     """The steps a run was to execute."""
     plan = run.execution_plan_snapshot_id and instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
@@ -162,6 +169,7 @@ def past_runs(
         if not records:
             break
         last = records[-1].dagster_run.run_id
+        page = list[PastRun]()
         for record in records:
             run = record.dagster_run
             # Hourly runs of one job have one plan; it says what a run was about where nothing was selected.
@@ -170,8 +178,9 @@ def past_runs(
                 plans[plan] = planned_steps(instance, run)
             made = frozenset(name for step in plans[plan] for name in assets_of_step.get(step, ()))
             if made:
-                found.append(_past_run(instance, record, made, assets_of_step))
-        successes = [run for run in found if run.success]
+                page.append(_past_run(instance, record, made, assets_of_step))
+        found += page
+        successes = [run for run in page if run.success]
         open_ = {at for at in open_ if not any(run.covers(*at) for run in successes)}
     return sorted(found, key=lambda run: run.at, reverse=True)
 
@@ -196,7 +205,7 @@ def _past_run(
         ended,
         success,
         made & selected if selected else made,
-        _months(run.tags),
+        months_of(run.tags),
         frozenset(name for step in steps for name in assets_of_step.get(step, ())),
         message,
     )
@@ -230,12 +239,6 @@ def rejections(instance: dg.DagsterInstance, name: str, key: Key, published: str
 def _metadata(record: EventLogRecord) -> dict[str, str]:
     materialization = record.asset_materialization
     return {name: str(value.value) for name, value in materialization.metadata.items()} if materialization else {}
-
-
-def _months(tags: Mapping[str, str]) -> tuple[str, str] | None:
-    if PARTITION in tags:
-        return tags[PARTITION], tags[PARTITION]
-    return (tags[RANGE[0]], tags[RANGE[1]]) if RANGE[0] in tags and RANGE[1] in tags else None
 
 
 def _innermost(error: object) -> str:

@@ -61,7 +61,7 @@ def _label(rows: pd.DataFrame) -> str:
 
 
 def _summary(part: pd.DataFrame, column: str) -> dict[str, Any]:
-    judged = bool(part["judged"].all())
+    judged = bool(part["judged"].any())
     alarms = part[part["alarm"]]
     ratio = (part["statistic"] / part["threshold"]).to_numpy(dtype=np.float64)
     worst = part.iloc[int(np.nanargmax(ratio))] if np.isfinite(ratio).any() else None

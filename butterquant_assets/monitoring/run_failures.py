@@ -22,6 +22,7 @@ QUIET_REPEATS = 7  # repeats without a failure after which the next one is a new
 DIFFERENT = 3  # errors of the same steps told apart within a repeat; further ones are told as one
 REMEMBERED = 30
 LENGTH = 600  # of an error that is kept
+Months = tuple[str, str] | None
 _WORD = re.compile(r"\w+")
 _DIGIT = re.compile(r"\d")
 
@@ -40,6 +41,8 @@ class FailedRun:
         that failed; none where the run failed outside of any step
     place
         in the event log
+    months
+        first and last month (day) it was to make; None where it had none
     """
 
     run_id: str
@@ -47,16 +50,18 @@ class FailedRun:
     message: str
     steps: tuple[str, ...] = ()
     place: int = 0
+    months: Months = None
 
 
 @dataclass(frozen=True)
 class SucceededRun:
-    """A run that succeeded: which, its steps, and its place in the event log."""
+    """A run that succeeded: which, its steps, its place in the event log, and its first and last month (day)."""
 
     run_id: str
     job: str
     steps: frozenset[str]
     place: int
+    months: Months = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class Failing:
     ----------
     job, steps
         what fails
-    text, run_id, place
-        error, run and place in the event log of the newest failure
+    text, run_id, place, months
+        error, run, place in the event log, and first and last month (day) of the newest failure
     since, last
         when the first failure since a success, and the newest one, were seen; UTC
     told
@@ -96,15 +101,24 @@ class Failing:
     announced: bool = False
     over: bool = False
     relapses: int = 0
+    months: Months = None
 
     def cured_by(self, run: SucceededRun) -> bool:
-        """Whether a run came later and did what failed."""
+        """Whether a run came later and did what failed, for some of its months at least.
+
+        Not for all: what the failed run had published before it failed, the next one leaves out of its range.
+        """
         did = set(self.steps) <= run.steps if self.steps else run.job == self.job
-        return did and run.place > self.place
+        return did and run.place > self.place and _meet(self.months, run.months)
 
     def wait(self, repeat: timedelta) -> timedelta:
         """Time between two messages: the usual repeat; after a relapse that was not told yet sooner, at first."""
         return repeat if self.announced else min(repeat, FIRST_WAIT * 2 ** min(self.relapses, 10))
+
+
+def _meet(one: Months, other: Months) -> bool:
+    """Whether two ranges have a month (day) in common; a run without a range was about everything."""
+    return one is None or other is None or (one[0] <= other[1] and other[0] <= one[1])
 
 
 def alike(message: str) -> str:
@@ -173,7 +187,9 @@ def _place_of(run: FailedRun, known: Mapping[str, Failing], since: datetime) -> 
 
 
 def _failed_again(known: Failing | None, run: FailedRun, now: datetime, repeat: timedelta) -> Failing:
-    made = Failing(run.job, run.steps, run.message[:LENGTH] or SILENT, run.run_id, run.place, now, now)
+    made = Failing(
+        run.job, run.steps, run.message[:LENGTH] or SILENT, run.run_id, run.place, now, now, months=run.months
+    )
     if known is None or now - known.last >= QUIET_REPEATS * repeat:
         return made
     if known.over:
@@ -183,6 +199,7 @@ def _failed_again(known: Failing | None, run: FailedRun, now: datetime, repeat: 
         text=made.text,
         run_id=made.run_id,
         place=made.place,
+        months=made.months,
         last=now,
         count=known.count + 1,
         untold=known.untold + 1,

@@ -122,6 +122,8 @@ class LakeAsset:
     ledgers
         what it reads besides the market source and other assets, by the dataset its window names (``source:dataset``):
         a function from the settings to the content hash of each of its parts now. Only an unpartitioned asset may
+    in_warehouse
+        whether it writes rows to the warehouse too, so that a database older than the home is noticed
     kinds, lineage, pool
         shown in, or used by, Dagster; `lineage`: output column -> (asset, column) it comes from
     """
@@ -140,6 +142,7 @@ class LakeAsset:
     summarise: Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]] = lambda frames: {}
     limits: Mapping[str, Limit] = field(default_factory=dict)
     ledgers: Mapping[str, Callable[[HomeSettings], Mapping[str, str]]] = field(default_factory=dict)
+    in_warehouse: bool = False
     kinds: frozenset[str] = frozenset({"parquet"})
     lineage: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     pool: str | None = None

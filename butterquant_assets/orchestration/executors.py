@@ -7,12 +7,13 @@ a step finds its queue and its resources. What does not: which runs are launched
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import dagster as dg
 
 from butterquant_assets.foundation.errors import ButterQuantError, ConfigError
-from butterquant_assets.orchestration.pools import TRAINING_POOL, limited
+from butterquant_assets.orchestration.pools import TRAINING_POOL, set_limit_once
+from butterquant_assets.orchestration.processes import saying
 
 if TYPE_CHECKING:
     from celery import Celery  # type: ignore[import-untyped]
@@ -41,7 +42,10 @@ class StepLostError(ButterQuantError):
 def executor_of(
     name: ExecutorName, broker_url: str | None = None, *, steps_at_once: int = 2, lease_seconds: int = LEASE_SECONDS
 ) -> dg.ExecutorDefinition:
-    """The executor of all jobs; it sees to the limit of the pool ``training`` before its first step.
+    """The executor of all jobs.
+
+    Before its first step it sees to the limit of the pool ``training``, and says in the run's event log which process
+    executes the run.
 
     Parameters
     ----------
@@ -60,7 +64,26 @@ def executor_of(
     ConfigError
         for an unknown name, a missing broker, or a package of the ``scale-out`` extra that is not installed.
     """
-    return limited(_dagsters(name, broker_url, steps_at_once, lease_seconds))
+    return _prepared(_dagsters(name, broker_url, steps_at_once, lease_seconds))
+
+
+def _prepared(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
+    """The same executor with what is done before the first step of every run."""
+    create = executor.executor_creation_fn
+    if create is None:
+        raise TypeError(f"executor {executor.name} is not one that can be run")
+
+    def create_after_limits(context: dg.InitExecutorContext) -> dg.Executor:
+        set_limit_once(context.instance)
+        return saying(create(context))
+
+    return dg.ExecutorDefinition(
+        name=executor.name,
+        config_schema=cast(Any, executor.config_schema),  # Dagster takes it, and says otherwise
+        requirements=executor.get_requirements,
+        executor_creation_fn=create_after_limits,
+        description=executor.description,
+    )
 
 
 def _dagsters(

@@ -21,6 +21,7 @@ from butterquant_assets.foundation.freshness import Freshness, Node
 from butterquant_assets.foundation.inventory import take_stock
 from butterquant_assets.foundation.lake import Lake, combine
 from butterquant_assets.foundation.settings import HomeSettings
+from butterquant_assets.foundation.warehouse_receipts import held_receipts
 from butterquant_assets.orchestration.axes import Axes
 from butterquant_assets.orchestration.declaration import LakeAsset
 from butterquant_assets.orchestration.reading import RecordingSource, Source
@@ -131,7 +132,9 @@ class House:
         nodes = self.nodes
         source = {dataset: self.source.fingerprints(dataset, keys) for dataset, keys in self._source_keys().items()}
         ledgers = {dataset: contents(self.settings) for dataset, contents in self._ledgers().items()}
-        snapshot = take_stock(self.lake, nodes, {**source, **ledgers}, self.settings.home)
+        writes = any(node.in_warehouse for node in nodes)
+        receipts = held_receipts(self.settings.warehouse_location) if writes else {}
+        snapshot = take_stock(self.lake, nodes, {**source, **ledgers}, self.settings.home, receipts)
         self.source.watch({dataset: snapshot.source[dataset] for dataset in source})
         return Freshness(nodes, snapshot)
 
@@ -176,7 +179,10 @@ class House:
         config = combine([json.dumps(_plain(self.config(declaration)), sort_keys=True)])
         keys = None if declaration.axis is None else self.keys(declaration.axis)
         for name in declaration.names:
-            yield declaration.axis, Node(name, keys, declaration.windows, code, config, self.axes.unit)
+            yield (
+                declaration.axis,
+                Node(name, keys, declaration.windows, code, config, self.axes.unit, declaration.in_warehouse),
+            )
 
 
 def joint_freshness(houses: Sequence[House]) -> Freshness:

@@ -21,6 +21,7 @@ from butterquant_assets.foundation.errors import LakeError
 from butterquant_assets.foundation.files import locked, write_atomically
 from butterquant_assets.foundation.freshness import Freshness, Judgement, Key, State
 from butterquant_assets.foundation.lake import Footer, content_hash, group_digests
+from butterquant_assets.foundation.warehouse_receipts import forget_receipts, give_receipts
 from butterquant_assets.orchestration.declaration import LakeAsset, Result, Work
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.partitions import split_by_key
@@ -157,6 +158,9 @@ def _rebuild_batch(
     keys = tuple(key for key, _ in batch)
     work = Work(keys, groups, house.config(declaration), house, freshness, declaration)
     _remove_altered(house, freshness, declaration, keys)
+    if declaration.in_warehouse:
+        names = [(name, key) for name in declaration.names for key in keys]
+        forget_receipts(house.settings.warehouse_location, names)
     made = declaration.compute(work)
     if isinstance(made, pd.DataFrame):
         made = Result({declaration.names[0].split("/")[1]: made})
@@ -172,6 +176,7 @@ def _rebuild_batch(
         for c in declaration.contracts
     }
     judged = {c.table: c.validate_all(whole[c.table]) for c in declaration.contracts}
+    published: dict[tuple[str, Key], Footer] = {}
     for position, (key, judgement) in enumerate(batch):
         parts = {name: tables[position] for name, tables in whole.items()}
         faults = made.faults.get(key, {})
@@ -199,6 +204,10 @@ def _rebuild_batch(
             failed = [reason for verdict in verdicts.values() for reason in verdict.reasons()]
             reasons = judgement.reasons if passed else tuple(failed)
             result.outcomes[name][key] = Done(action, reasons, footer, len(frames[name][key]))
+            if passed:
+                published[name, key] = footer
+    if declaration.in_warehouse:
+        give_receipts(house.settings.warehouse_location, published)
 
 
 def _remove_altered(house: House, freshness: Freshness, declaration: LakeAsset, keys: Sequence[Key]) -> None:

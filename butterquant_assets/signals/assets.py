@@ -43,8 +43,8 @@ JUDGING = tuple(f"signals/{name}" for name in rounds.JUDGING)
 LEARNED_FROM = (FACTORS, BARS, FUNDING, BOOK_COSTS, UNIVERSE)
 LOOK_BACK = -37  # days: the 888 hours before the first of a day
 MAX_NOT_FILLED = 0.1
-DOUBTS = ("outage", "suspect", "suspect_later")
-PRICE_COLUMNS = ["hour", "coin", "open", "high", "low", "close", *DOUBTS]
+DOUBTS = ("outage", "suspect")
+PRICE_COLUMNS = ["hour", "coin", "open", "high", "low", "close", *DOUBTS, "suspect_later"]
 LEARNED = (*report_schemas.REPORTS, report_schemas.LEARNING_ROUNDS, schemas.OPEN_POSITIONS)
 
 
@@ -180,7 +180,7 @@ class _History:
 
 
 def _prices(bars: pd.DataFrame) -> pd.DataFrame:
-    """Bars whose prices paper trades may be filled at: none is believed that anything contradicts, even afterwards."""
+    """Bars that nothing known at their close contradicts, with whether the next open does (`replay.believed`)."""
     return bars[~bars[[*DOUBTS]].any(axis=1)].drop(columns=[*DOUBTS])
 
 
@@ -348,7 +348,7 @@ def paper_trades(work: Work) -> pd.DataFrame:
     funding = work.read(FUNDING, ["settled_at", "coin", "funding_rate", "mark_price"])
     trades = paper.execute(
         work.read(SCORED),
-        _prices(bars),
+        replay.believed(_prices(bars)),
         funding.rename(columns={"funding_rate": "rate"}),
         as_of=_known_until(work, bars, ahead),
         books=work.read(BOOK_COSTS),
@@ -364,6 +364,7 @@ def paper_trades(work: Work) -> pd.DataFrame:
     config=lambda settings: settings.signals.rules(),
     axis="days",
     batch=31,
+    in_warehouse=True,
     kinds=frozenset({"parquet", "sql"}),
 )
 def recorded(work: Work) -> pd.DataFrame:

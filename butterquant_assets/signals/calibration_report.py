@@ -18,13 +18,9 @@ import pandas as pd
 from butterquant_assets.foundation.errors import ConfigError
 from butterquant_assets.learning import metrics
 from butterquant_assets.learning.evidence import paired_difference
-from butterquant_assets.learning.reliability import (
-    brier_decomposition,
-    ece_by_chance_in_episodes,
-    ece_under_perfect_calibration,
-    reliability_table,
-)
+from butterquant_assets.learning.reliability import brier_decomposition, reliability_table
 from butterquant_assets.signals.gates import ACCEPTED
+from butterquant_assets.signals.target_error import error_by_chance, error_by_chance_in_weeks, target_error
 from butterquant_assets.signals.tracks import non_overlapping
 from butterquant_assets.signals.versions import HOUR, picked, require_known
 from butterquant_assets.signals.weekly import weekly_interval
@@ -82,7 +78,8 @@ class CalibrationReport:
     figures
         metric and value, one row for each of `FIGURES`; NaN without trades. brier_gain is the base rate's Brier score
         less that of the predictions, accepted_gap what accepted signals reached less what was predicted of them, both
-        with their 95 % intervals over weeks
+        with their 95 % intervals over weeks; ece is the mean gap between prediction and outcome over the bins of the
+        curve, the two figures beside it what chance keeps it below in 95 % of cases
     word
         the document's: excellent, good, fair or poor; empty without trades
     sentence
@@ -212,16 +209,15 @@ def _scores(p: Floats, hit: npt.NDArray[np.int64], weeks: npt.NDArray[np.int64],
         "brier_base_rate": float(hit.mean() * (1 - hit.mean())),
         "log_loss": float(metrics.row_log_loss(both, hit).mean()),
         "log_loss_base_rate": float(metrics.row_log_loss(base, hit).mean()),
-        "ece": metrics.expected_calibration_error(both, hit),
-        "ece_by_chance": ece_under_perfect_calibration(both, seed=seed),
-        "ece_by_chance_in_weeks": ece_by_chance_in_episodes(both, hit, weeks, seed=seed),
+        "ece": target_error(p, hit),
+        "ece_by_chance": error_by_chance(p, seed=seed),
+        "ece_by_chance_in_weeks": error_by_chance_in_weeks(p, hit, weeks, seed=seed),
     }
 
 
 def _accepted_scores(p: Floats, hit: npt.NDArray[np.int64], entry_at: pd.Series, seed: int) -> dict[str, float]:
     if not len(p):
         return {}
-    both = np.column_stack([1 - p, p])
     gap, low, high = weekly_interval(hit - p, entry_at, seed=seed)
     return {
         "accepted_trades": float(len(p)),
@@ -231,8 +227,8 @@ def _accepted_scores(p: Floats, hit: npt.NDArray[np.int64], entry_at: pd.Series,
         "accepted_gap_low": low if np.isfinite(low) else float("nan"),
         "accepted_gap_high": high if np.isfinite(high) else float("nan"),
         "accepted_brier": float(((p - hit) ** 2).mean()),
-        "accepted_ece": metrics.expected_calibration_error(both, hit),
-        "accepted_ece_by_chance": ece_under_perfect_calibration(both, seed=seed),
+        "accepted_ece": target_error(p, hit),
+        "accepted_ece_by_chance": error_by_chance(p, seed=seed),
     }
 
 

@@ -34,7 +34,7 @@ BUCKET_EDGES_HOURS = (8.0, 24.0, 48.0)
 ALL = "all"
 
 _PARTS = ("spread_bps", "slippage_bps", "fee_bps", "gap_bps")
-_COST_COLUMNS = ("coin", "status", "paid_cost_bps", "cost_bps", "spread_known", *_PARTS)
+_COST_COLUMNS = ("coin", "status", "paid_cost_bps", "cost_bps", "spread_known", "slippage_known", *_PARTS)
 _FUNDING_COLUMNS = ("status", "held_hours", "funding_known", "paid_funding_bps", "funding_bps", "settlements")
 
 COST_TABLE_TYPES = {
@@ -176,7 +176,7 @@ def cost_report(trades: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         one row a coin and one for ``all``: trades, mean_expected_bps, mean_paid_bps, error_bps (paid less expected),
         median_bps, p95_bps, mean_spread_bps, mean_slippage_bps, mean_fee_bps, mean_gap_bps (what stops slipped through
-        gaps, part of the result and not of the cost), spread_known (share); NaN without trades
+        gaps, part of the result and not of the cost), spread_known and slippage_known (shares); NaN without trades
     """
     closed = picked(trades, _COST_COLUMNS, "trades")
     closed = closed[closed["status"] == "closed"]
@@ -224,7 +224,7 @@ def _costs_of(columns: dict[str, Floats]) -> dict[str, float | int]:
         "median_bps": float(np.median(there)) if there.size else float("nan"),
         "p95_bps": float(np.percentile(there, 100 * QUANTILE)) if there.size else float("nan"),
         **{f"mean_{name}": _mean(columns[name]) for name in _PARTS},
-        "spread_known": _mean(columns["spread_known"]),
+        **{name: _mean(columns[name]) for name in ("spread_known", "slippage_known")},
     }
 
 

@@ -85,6 +85,12 @@ def gate_values(signals: pd.DataFrame, regime: float) -> dict[str, Floats]:
     }
 
 
+def sound(signals: pd.DataFrame) -> Bools:
+    """Whether the data gate lets signals pass once they have bars enough, shape (n,)."""
+    whole = ~signals["defect"].to_numpy(dtype=np.bool_) & (signals["weight_present"] >= MINIMUM_WEIGHT).to_numpy()
+    return np.asarray(whole & (signals["stop_bps"] > 0).to_numpy(), dtype=np.bool_)
+
+
 def passes(gate: str, values: Floats, threshold: float) -> Bools:
     """Whether values pass: EV must exceed its threshold, the others reach it. Missing values do not pass."""
     kept: Bools = values > threshold if _name(gate) == "ev_bps" else values >= threshold

@@ -51,7 +51,7 @@ class Execution:
     taker_fee_bps, slippage_bps
         of each side, bps of its notional
     half_spread_bps
-        where no book is known, bps
+        where no book is known, bps; so is slippage_bps, and the least where a book does not hold the order
     timeout_hours
         longest holding
     notional_usd
@@ -75,13 +75,14 @@ class Execution:
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """Bars, half-spreads and slippage of every coin on one clock; a bar lacking a price lacks all."""
+    """Bars, and what the books say, of every coin on one clock; a bar lacking a price lacks all."""
 
     start: int
     coins: dict[str, int]
     bars: Floats
     half_spread: Floats
     slippage: Floats
+    holds_order: Floats
 
     @property
     def hours(self) -> int:
@@ -111,8 +112,9 @@ def execute(
     as_of
         naive UTC; bars that closed later and settlements after it are not looked at
     books
-        hour, coin, half_spread_bps and perhaps slippage_bps (of the notional, walking the book) as of the open of that
-        hour; where one is missing, `execution` says what is taken
+        hour, coin, half_spread_bps and perhaps slippage_bps and holds_order (as `schemas.BOOK_COSTS` says them) as of
+        the open of that hour; where one is missing, `execution` says what is taken. Slippage of a book that is not said
+        to hold the order is the least it can be, so no less than the constant of `execution` is charged
     execution
         by default `Execution()`
 
@@ -155,7 +157,7 @@ def _check_signals(signals: pd.DataFrame) -> None:
 
 def _panel(bars: pd.DataFrame, books: pd.DataFrame | None, as_of: pd.Timestamp) -> _Panel:
     if not len(bars):
-        return _Panel(0, {}, np.empty((0, 4, 0)), np.empty((0, 0)), np.empty((0, 0)))
+        return _Panel(0, {}, np.empty((0, 4, 0)), *[np.empty((0, 0))] * 3)
     stamps = _microseconds(bars["hour"])
     if (stamps % MICROSECONDS).any():
         odd = bars["hour"][stamps % MICROSECONDS != 0].iloc[0]
@@ -174,8 +176,8 @@ def _panel(bars: pd.DataFrame, books: pd.DataFrame | None, as_of: pd.Timestamp) 
     whole = np.isfinite(panel).all(axis=1) & (panel > 0).all(axis=1)
     panel = np.where(whole[:, None, :], panel, np.nan)
     coins = {str(name): number for number, name in enumerate(names)}
-    spread, slippage = (_book(books, name, start, coins, hours) for name in ("half_spread_bps", "slippage_bps"))
-    return _Panel(start, coins, panel, spread, slippage)
+    said = ("half_spread_bps", "slippage_bps", "holds_order")
+    return _Panel(start, coins, panel, *(_book(books, name, start, coins, hours) for name in said))
 
 
 def _book(books: pd.DataFrame | None, name: str, start: int, coins: dict[str, int], hours: int) -> Floats:
@@ -236,6 +238,8 @@ def _ends(trades: pd.DataFrame, panel: _Panel, as_of: pd.Timestamp, rules: Execu
         "_half_out": _pick(panel.half_spread, coin, bar, can),
         "_slip_in": _pick(panel.slippage, coin, entry, can),
         "_slip_out": _pick(panel.slippage, coin, bar, can),
+        "_holds_in": _pick(panel.holds_order, coin, entry, can) == 1,
+        "_holds_out": _pick(panel.holds_order, coin, bar, can) == 1,
     }
 
 
@@ -246,7 +250,8 @@ def _money(trades: pd.DataFrame, settlements: pd.DataFrame, panel: _Panel, rules
     filled = ~np.isnan(level)
     spread_known = filled & ~np.isnan(half_in) & ~np.isnan(half_out)
     half_in, half_out = (_known_or(half, rules.half_spread_bps) for half in (half_in, half_out))
-    slip_in, slip_out = (_known_or(trades[name].to_numpy(), rules.slippage_bps) for name in ("_slip_in", "_slip_out"))
+    slip_in, slip_out = (_slippage(trades, side, rules.slippage_bps) for side in ("in", "out"))
+    slippage_known = filled & (trades["_holds_in"] & trades["_holds_out"]).to_numpy()
     entry_fill = opened * (1 + d * (half_in + slip_in) / 1e4)
     exit_fill = level * (1 - d * (half_out + slip_out) / 1e4)
     gross = 1e4 * d * (level / opened - 1)
@@ -266,6 +271,7 @@ def _money(trades: pd.DataFrame, settlements: pd.DataFrame, panel: _Panel, rules
         "spread_bps": np.where(filled, half_in + half_out, np.nan),
         "spread_known": spread_known,
         "slippage_bps": np.where(filled, slip_in + slip_out, np.nan),
+        "slippage_known": slippage_known,
         "fee_bps": fee,
         "paid_cost_bps": gross - funding_bps - pnl,
         "paid_funding_bps": funding_bps,
@@ -334,6 +340,12 @@ def _typed(trades: pd.DataFrame) -> pd.DataFrame:
 
 def _known_or(values: Floats, otherwise: float) -> Floats:
     return np.where(np.isnan(values), otherwise, values)
+
+
+def _slippage(trades: pd.DataFrame, side: str, constant: float) -> Floats:
+    """Slippage of entries or exits. A book too thin for the order must not look cheaper than none."""
+    walked = trades[f"_slip_{side}"].to_numpy()
+    return np.where(trades[f"_holds_{side}"], walked, np.fmax(walked, constant))
 
 
 def _direction(trades: pd.DataFrame) -> Floats:

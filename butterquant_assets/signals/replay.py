@@ -4,9 +4,9 @@ What belongs here: the order of rounds, what each could know, and how a replay g
 does not: what a round makes (`refresh`), and reading or storing anything: inputs come from a function of the caller's.
 
 Rounds are held at midnight UTC, so that all signals of a day are judged by the same tables. A round knows the bars
-closed by then and the settlements before then (one at that very instant comes too late). What became of a trade that
-had ended by then never changes, so that every signal is executed once; only trades still open at a round are marked for
-it again.
+closed by then and the settlements before then (one at that very instant comes too late, and so does the open that
+contradicts the bar before it). What became of a trade that had ended by then never changes, so that every signal is
+executed once; only trades still open at a round are marked for it again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from butterquant_assets.signals.versions import HOUR, typed
 DAY = pd.Timedelta(days=1)
 # What learning never looks at, left out of the long table it is given.
 _UNREAD = (
-    *("signal_id", "score", "weight_present", "calibration_version", "cost_version", "threshold_version"),
+    *("signal_id", "score", "calibration_version", "cost_version", "threshold_version"),
     *("outcome", "track", "entry_price", "entry_fill", "exit_price", "exit_fill", "settlements_by_proxy"),
     *("p_stop", "p_timeout", "timeout_bps"),
 )
@@ -56,7 +56,7 @@ class Inputs:
     factors
         columns of `schemas.FACTORS`
     bars
-        hour, coin, open, high, low, close
+        hour, coin, open, high, low, close; and suspect_later (bool) where bars were judged, as for `believed`
     funding
         settled_at, coin, rate, mark_price
     books
@@ -219,9 +219,8 @@ class Replay:
             universe=inputs.universe,
         )
         as_of = min(self.as_of, end + self._reach)
-        return execute(
-            signals, inputs.bars, inputs.funding, as_of=as_of, books=inputs.books, execution=self.rules.execution
-        )
+        prices = believed(inputs.bars)
+        return execute(signals, prices, inputs.funding, as_of=as_of, books=inputs.books, execution=self.rules.execution)
 
     def _anchor(self) -> pd.Timestamp:
         """Day from which positions are found anew: trades of earlier signals had all ended at the last known round."""
@@ -284,9 +283,8 @@ class Replay:
         start = trades["hour"].min() if len(trades) else end - HOUR
         inputs = self._inputs(pd.Timestamp(start).floor("D"), end)
         signals = trades[["signal_id", *SIGNAL_CARRIED]]
-        return execute(
-            signals, inputs.bars, inputs.funding, as_of=end, books=inputs.books, execution=self.rules.execution
-        )
+        prices = believed(inputs.bars, end)
+        return execute(signals, prices, inputs.funding, as_of=end, books=inputs.books, execution=self.rules.execution)
 
     # -- what later assets read
 
@@ -320,6 +318,22 @@ class Replay:
             else:
                 parts.append(self._executed(start, end, self._tables(place)))
         return pd.concat(parts, ignore_index=True)
+
+
+def believed(bars: pd.DataFrame, end: pd.Timestamp | None = None) -> pd.DataFrame:
+    """Bars whose prices trades may be filled at: none that the next open contradicts, if that came before `end`.
+
+    Parameters
+    ----------
+    bars
+        as for `Inputs`; all are believed where nothing is said of them
+    end
+        of what is known: the bar that closed then is believed, whatever its next open said; None: all is known
+    """
+    if "suspect_later" not in bars:
+        return bars
+    doubted = bars["suspect_later"] if end is None else bars["suspect_later"] & (bars["hour"] + HOUR < end)
+    return bars[~doubted]
 
 
 def reach(rules: Rules) -> pd.Timedelta:

@@ -239,7 +239,7 @@ COST_TABLE = Contract(
             "executions": count("closed trades", "trades"),
             "median_bps": column(FLOAT, "median realised cost of both sides", "bps"),
             "p95_bps": column(FLOAT, "95th percentile", "bps"),
-            "used_bps": column(FLOAT, "what gate 4 reads", "bps", above=0.0),
+            "used_bps": column(FLOAT, "what gate 4 reads", "bps", low=0.0),
             "source": column(TEXT, "measured, or the constant", one_of=("measured", "constant")),
             "holding_hours": column(FLOAT, "mean holding of all closed trades", "h", above=0.0),
             "fallback_bps": column(FLOAT, "the constant", "bps", above=0.0),
@@ -268,6 +268,7 @@ COST_REPORT = Contract(
             "mean_fee_bps": number("fees of both sides", "bps"),
             "mean_gap_bps": number("what stops slipped through gaps, part of the result", "bps"),
             "spread_known": number("share whose spreads come from books", "0 .. 1"),
+            "slippage_known": number("share whose slippage comes from books that hold the order", "0 .. 1"),
         }
     ),
     ("as_of", "coin"),

@@ -175,6 +175,7 @@ PAPER_TRADES = Contract(
             "spread_bps": number("half-spreads of both sides", "bps", low=0.0),
             "spread_known": column(BOOL, "both come from books"),
             "slippage_bps": number("slippage of both sides", "bps", low=0.0),
+            "slippage_known": column(BOOL, "both come from books that hold the order"),
             "fee_bps": number("fees of both sides", "bps", low=0.0),
             "paid_cost_bps": number("gross less funding less pnl: fees, spreads and slippage", "bps"),
             "paid_funding_bps": number("funding paid, negative is received", "bps"),
@@ -240,6 +241,7 @@ BOOK_COSTS = Contract(
             "coin": column(TEXT, "coin as the source names it"),
             "half_spread_bps": column(FLOAT, "half the distance of the best prices", "bps", low=0.0),
             "slippage_bps": number("fill beyond the best price, walking the book, mean of both sides", "bps", low=0.0),
+            "holds_order": column(BOOL, "the levels kept hold the order; else slippage_bps is the least it can be"),
         }
     ),
     KEYS,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.signals.gates import DATA, EV, FUND, GATES, MARKET, Thresholds, gate_values, passes
+from butterquant_assets.signals.gates import DATA, EV, FUND, GATES, MARKET, Thresholds, gate_values, passes, sound
 from butterquant_assets.signals.versions import HOUR, picked, require_known, typed
 from butterquant_assets.signals.weekly import gain_bounds, week_codes, weekly_sums
 
@@ -168,9 +168,9 @@ def choose_thresholds(
 
     Notes
     -----
-    Scanned are all trades that passed the data gate (for that gate itself, all without a defect), whatever the other
-    gates said. The first period ends where the second begins, less the time-out, so that its trades had ended by
-    then; open trades of the second count at their mark. In the first the document's score, mean pnl x sqrt(n), is
+    Scanned are all trades that passed the data gate (for that gate itself, all that lack nothing but bars), whatever
+    the other gates said. The first period ends where the second begins, less the time-out, so that its trades had ended
+    by then; open trades of the second count at their mark. In the first the document's score, mean pnl x sqrt(n), is
     maximised among thresholds that keep enough trades; where none earns anything that score would prefer the fewest
     trades, and (mean pnl less that of all) x sqrt(n) takes its place. The proposal survives if its mean pnl is higher
     than that of the threshold in force, in the first period by a bound that holds for all thresholds tried together and
@@ -178,13 +178,14 @@ def choose_thresholds(
     """
     rules = search or Search()
     columns = ("status", "known_at", "entry_at", "exit_at", "pnl_bps", "gate_data", "defect", "side", "closed_bars")
-    trades = picked(trades, (*columns, "f_directional", "I", "market_regime", "ev_bps", "stop_bps"), "trades")
+    values = ("f_directional", "I", "market_regime", "ev_bps", "stop_bps", "weight_present")
+    trades = picked(trades, (*columns, *values), "trades")
     filled = trades[trades["status"].isin(["closed", "open"])]
     require_known(filled["known_at"], as_of, "trades")
     periods = _periods(filled, as_of, rules)
     scans, decisions, chosen = [], [], current
-    # Of the data gate all without a defect are looked at, of the others those it let pass.
-    whole = {name: rows[~rows["defect"]] for name, rows in periods.items()}
+    # Of the data gate all it would pass with bars enough are looked at, of the others those it let pass.
+    whole = {name: rows[sound(rows)] for name, rows in periods.items()}
     passed = {name: rows[rows["gate_data"]] for name, rows in periods.items()}
     for place, gate in enumerate(GATES):
         scan, decision = _search_gate(gate, whole if gate == DATA else passed, current, rules, seed + place)
@@ -313,8 +314,7 @@ def _confirmation(scan: pd.DataFrame, proposed: float, in_force: float, rules: S
 def _outcome(rows: pd.DataFrame, thresholds: Thresholds) -> dict[str, Any]:
     """What one set of thresholds would have kept of some trades, on all four gates."""
     values = gate_values(rows, thresholds.regime)
-    usable = np.asarray(rows["stop_bps"] > 0) & ~rows["defect"].to_numpy(dtype=np.bool_)
-    kept = usable & np.all([passes(gate, values[gate], thresholds.value(gate)) for gate in GATES], axis=0)
+    kept = sound(rows) & np.all([passes(gate, values[gate], thresholds.value(gate)) for gate in GATES], axis=0)
     pnl = rows["pnl_bps"].to_numpy(dtype=np.float64)
     return {
         "version": thresholds.version(),

@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from butterquant_assets.automation import failed_runs
-from butterquant_assets.automation.failed_runs import Mark, failures_after
+from butterquant_assets.automation.failed_runs import Mark, failures_after, successes_after
+from butterquant_assets.automation.requests import RANGE_END, RANGE_START
 
 
 @pytest.fixture
@@ -67,3 +68,14 @@ def test_of_a_log_made_anew_only_what_came_after_the_mark_is_told(instance: dg.D
 def test_without_a_time_everything_that_is_left_is_told(instance: dg.DagsterInstance) -> None:
     failed = fail(instance, 3)
     assert tell_all(instance, Mark(10**6))[0] == failed
+
+
+def test_runs_say_which_months_they_were_about(instance: dg.DagsterInstance) -> None:
+    _, start = failures_after(instance, None)
+    tags = {RANGE_START: "2024-01", RANGE_END: "2024-06"}
+    instance.report_run_failed(instance.create_run_for_job(nothing, tags=tags))
+    done = instance.create_run_for_job(nothing, tags={"dagster/partition": "2024-02"})
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "nothing"), done.run_id)
+    ((failed,), _) = failures_after(instance, start)
+    (succeeded,) = successes_after(instance, 0)
+    assert (failed.months, succeeded.months) == (("2024-01", "2024-06"), ("2024-02", "2024-02"))

@@ -15,6 +15,8 @@ from butterquant_assets.automation.requests import RANGE_END, RANGE_START
 from butterquant_assets.automation.runs import HOST_TAG, PID_TAG, fail_dead_runs, process_tags
 from butterquant_assets.foundation import errors
 from butterquant_assets.foundation.freshness import Window
+from butterquant_assets.foundation.lake import Lake
+from butterquant_assets.foundation.lake_listing import LakeFile
 from butterquant_assets.orchestration.assets import asset_key
 from butterquant_assets.orchestration.declaration import Work, lake_asset
 from butterquant_assets.orchestration.house import House
@@ -183,6 +185,26 @@ def test_more_than_one_look_takes_is_told_by_the_next(desk: Desk, house: House) 
     publish(house, RAW, TOTAL)
     fail_dead_runs(desk.instance)
     assert [report_missing_events(desk.instance, house, most=3) for _ in range(3)] == [3, 1, 0]
+    assert told(desk.instance, RAW) == lies(house, RAW)
+
+
+def test_an_object_store_is_listed_and_not_asked_file_by_file(
+    desk: Desk, house: House, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    house.lake = Lake(f"memory://{request.node.name}")
+    begun(desk, DEAD)
+    publish(house, RAW, TOTAL)
+    fail_dead_runs(desk.instance)
+    asked: list[str] = []
+    ask = house.lake._storage.file
+
+    def counted(path: str) -> LakeFile | None:
+        asked.append(path)
+        return ask(path)
+
+    monkeypatch.setattr(house.lake._storage, "file", counted)
+    assert report_missing_events(desk.instance, house) == 4
+    assert asked == []
     assert told(desk.instance, RAW) == lies(house, RAW)
 
 

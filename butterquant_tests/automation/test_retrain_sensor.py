@@ -15,7 +15,19 @@ from butterquant_assets.automation.runs import process_tags
 from butterquant_assets.definitions import Settings, build_house
 from butterquant_assets.foundation import errors
 from butterquant_assets.foundation.settings import load_settings
-from butterquant_tests.automation.retrain_team import Measured, Team, begun, correct, fail, fail_to_the_end
+from butterquant_tests.automation import toys
+from butterquant_tests.automation.retrain_team import (
+    Measured,
+    Team,
+    begun,
+    checked_total,
+    correct,
+    deliver,
+    fail,
+    fail_to_the_end,
+    far_model,
+    middle,
+)
 
 
 @pytest.fixture
@@ -254,3 +266,28 @@ def test_what_cannot_be_read_is_told_and_nothing_is_recorded(team: Team, monkeyp
     assert team.retrain.tick() == []
     assert team.retrain.said == "the source does not answer"
     assert len(team.events()) == 1
+
+
+def test_rows_that_were_taken_while_a_retrain_was_held_up_are_told_by_its_event_and_by_no_later_one(
+    tmp_path: Path,
+) -> None:
+    team = begun(Team(tmp_path, (toys.raw, checked_total, middle, far_model)))
+    deliver(team, 9)
+    team.conditions = [Measured()]
+    for taken in (7, 2):
+        team.feedback = taken
+        assert team.retrain.tick() == []
+        assert "until then this waits" in team.retrain.said
+    team.feedback = 0
+    deliver(team, 3)
+    team.retrain = team.new_daemon(team.retrain.cursor)
+    team.later(days=3, hours=1)
+    (request,) = team.retrain.tick()
+    assert [(event.outcome, event.rows_added) for event in team.events()[1:]] == [("requested", 9)]
+    assert team.retrain.execute(request).success
+    assert team.retrain.tick() == []
+    team.conditions = [Measured(month="2018-07")]
+    team.later(days=4)
+    team.feedback = 1
+    team.retrain.tick()
+    assert [event.rows_added for event in team.events()[1:]] == [9, 1]

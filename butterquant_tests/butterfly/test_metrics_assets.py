@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return versions
 
 
-def built(home: Path, url: str, *, force: bool = False) -> Rebuilt:
+def house_of(home: Path, url: str) -> House:
     settings = HomeSettings(home=home, warehouse_url=url)
     declarations = [daily_scan, success, *metrics_assets.ASSETS]
-    house = House(settings, MonthAxes(BINDING, {"scan": 2}), declarations, lambda: None)  # type: ignore[arg-type,return-value]
+    return House(settings, MonthAxes(BINDING, {"scan": 2}), declarations, lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def rebuild_scan(home: Path, url: str) -> None:
+    """Make the scan alone again."""
+    house = house_of(home, url)
+    rebuild(house, house.declarations[0], house.keys("scan"), force=True)
+
+
+def built(home: Path, url: str, *, force: bool = False) -> Rebuilt:
+    house = house_of(home, url)
     done = [rebuild(house, d, house.keys("scan") if d.axis else (None,), force=force) for d in house.declarations]
     return done[-1]
 
@@ -123,3 +134,53 @@ def test_the_champion_is_asked_where_there_is_one(
     monkeypatch.setitem(FACTS, "champion", "0123456789abcdef")
     built(tmp_path, warehouse_url)
     assert asked == ["0123456789abcdef"]
+
+
+NOT_HELD = ("the warehouse does not hold it",)
+
+
+def test_a_database_older_than_the_home_gets_its_rows_again(tmp_path: Path, asked: list[str]) -> None:
+    file = tmp_path / "warehouse.sqlite"
+    url, backup = f"sqlite:///{file}", tmp_path / "backup.sqlite"
+    whole = SCANNED["rows"]
+    SCANNED["rows"] = whole[whole["session"] < "2018-02-01"]
+    built(tmp_path, url)
+    shutil.copy(file, backup)
+    SCANNED["rows"] = whole
+    built(tmp_path, url, force=True)
+    newest = written(url)
+    shutil.copy(backup, file)
+    done = built(tmp_path, url).outcomes["butterfly/daily_metrics"]
+    assert {key: one.action for key, one in done.items()} == {"2018-01": "unchanged", "2018-02": "rebuilt"}
+    assert done["2018-02"].reasons == NOT_HELD
+    pd.testing.assert_frame_equal(written(url), newest, check_exact=True)
+    file.unlink()
+    assert built(tmp_path, url).count("butterfly/daily_metrics", "rebuilt") == 2
+    pd.testing.assert_frame_equal(written(url), newest, check_exact=True)
+    assert built(tmp_path, url).count("butterfly/daily_metrics", "unchanged") == 2
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+def test_rows_written_before_a_kill_are_put_right_also_where_the_correction_was_taken_back(
+    tmp_path: Path, warehouse_url: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(tmp_path, warehouse_url)
+    before, whole = written(warehouse_url), SCANNED["rows"]
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    SCANNED["rows"] = whole.assign(spot=whole["spot"] + 1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics_assets.metrics, "receipts", die)
+        with pytest.raises(Killed):
+            built(tmp_path, warehouse_url, force=True)
+    assert not written(warehouse_url).equals(before)
+    SCANNED["rows"] = whole
+    rebuild_scan(tmp_path, warehouse_url)
+    done = built(tmp_path, warehouse_url)
+    assert {one.reasons for one in done.outcomes["butterfly/daily_metrics"].values()} == {NOT_HELD}
+    pd.testing.assert_frame_equal(written(warehouse_url), before, check_exact=True)

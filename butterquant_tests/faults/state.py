@@ -11,7 +11,14 @@ import sqlalchemy as sa
 from butterquant_assets.automation.runs import UNFINISHED, fail_dead_runs
 
 # When something was written, and the identities that hold it, are the only things that may differ.
-TABLES = ("daily_metrics", "trade_decisions", "decision_outcomes", "model_registry", "model_events")
+TABLES = (
+    "daily_metrics",
+    "trade_decisions",
+    "decision_outcomes",
+    "model_registry",
+    "model_events",
+    "warehouse_receipts",
+)
 VOLATILE = {"at", "event_id", "taken_at", "published_at", "sequence", "applied_at"}
 VOLATILE |= {"decided_at", "revised_at", "withdrawn_at", "said_since", "superseded_at"}
 

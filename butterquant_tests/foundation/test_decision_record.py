@@ -133,6 +133,14 @@ def test_a_month_that_lost_everything_keeps_its_decisions_withdrawn(warehouse: W
     assert warehouse.fetch("decision_outcomes", SPAN | {"known_by": pd.Timestamp("2018-12-31")}).empty
 
 
+def test_a_decision_on_what_is_not_analysed_any_more_does_not_come_back(warehouse: Warehouse) -> None:
+    record(warehouse, decisions("AB"))
+    for at in (SECOND, THIRD):  # the decisions were not made again yet
+        record(warehouse, decisions("AB"), at, analysed=decisions("B")[KEYS].drop_duplicates())
+        assert {ticker for _, ticker, _ in selected(warehouse)} == {"B"}
+    assert set(found(warehouse)["withdrawn_at"].dropna()) == {naive(SECOND)}
+
+
 def test_another_month_is_left_alone(warehouse: Warehouse) -> None:
     around = decisions("A", days=[pd.Timestamp("2018-01-31"), pd.Timestamp("2018-03-01")])
     warehouse.upsert_frame("upsert_trade_decisions", around.assign(decided_at=FIRST.replace(tzinfo=None)))
@@ -214,6 +222,66 @@ def test_everything_a_decision_of_the_time_ever_said_is_on_record_and_when(wareh
     assert set(rows["selected"]) == {1}  # as it was before it was withdrawn
     standing = found(warehouse).query("ticker == 'A' and track == 'ai'")
     assert set(standing["p1"]) == {0.75}
+
+
+def standing(warehouse: Warehouse, sql: Path, at: datetime) -> set[tuple[str, str, float]]:
+    """Ticker, track and p1 of what was selected at a moment, by the view that the documentation names."""
+    (sql / "queries" / "standing.sql").write_text(
+        "-- returns: ticker text, track text, p1 double\n"
+        "SELECT ticker, track, p1 FROM decision_versions WHERE session = :session AND said_since < :at\n"
+        "AND (said_until IS NULL OR said_until >= :at) AND selected = 1"
+    )
+    with Warehouse(warehouse.url, sql) as looking:
+        rows = looking.fetch("standing", {"session": DAYS[0], "at": naive(at)})
+    return set(rows.itertuples(index=False, name=None))
+
+
+def test_what_stood_at_a_moment_is_found_whatever_was_said_before_and_after(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    sql, moment = Path(shutil.copytree(sql_folder(), tmp_path / "sql")), timedelta(hours=1)
+    days = DAYS[:1]
+    record(warehouse, decisions("AB", days=days, timing="early"))
+    record(warehouse, decisions("BC", days=days).assign(p1=0.7), SECOND)
+    record(warehouse, decisions("ABC", days=days, timing="afterwards").assign(p1=0.9), THIRD)
+    assert standing(warehouse, sql, FIRST - moment) == set()
+    at_first = {(ticker, track, 0.5) for ticker in "AB" for track in ("ai", "baseline")}
+    assert standing(warehouse, sql, FIRST + moment) == at_first
+    later = {(ticker, track, 0.7) for ticker in "BC" for track in ("ai", "baseline")}
+    assert standing(warehouse, sql, SECOND + moment) == later
+    last = {(ticker, track, 0.9) for ticker in "ABC" for track in ("ai", "baseline")}
+    assert standing(warehouse, sql, THIRD + moment) == last
+
+
+def changing(warehouse: Warehouse, sql: Path, statement: str) -> None:
+    name = f"change_{len(list((sql / 'queries').iterdir()))}"  # a query is read once
+    (sql / "queries" / f"{name}.sql").write_text(statement)
+    with Warehouse(warehouse.url, sql) as careless:
+        careless.execute(name)
+
+
+def test_a_writer_that_forgets_to_say_when_it_changed_a_decision_leaves_it_on_record_all_the_same(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    sql = Path(shutil.copytree(sql_folder(), tmp_path / "sql"))
+    record(warehouse, decisions("A", days=DAYS[:1]))
+    changing(warehouse, sql, "UPDATE trade_decisions SET p1 = 0.9 WHERE track = 'ai'")
+    (former,) = warehouse.fetch("decision_revisions", SPAN).to_dict("records")
+    assert (former["track"], former["p1"], former["said_since"]) == ("ai", 0.5, naive(FIRST))
+    assert abs(former["superseded_at"] - pd.Timestamp.now("UTC").tz_localize(None)) < pd.Timedelta("1min")
+    changing(warehouse, sql, "UPDATE trade_decisions SET bars_content = 'x'")  # that says nothing else
+    assert len(warehouse.fetch("decision_revisions", SPAN)) == 1
+
+
+def test_a_decision_made_at_the_time_cannot_be_deleted_and_a_replay_can(warehouse: Warehouse, tmp_path: Path) -> None:
+    sql = Path(shutil.copytree(sql_folder(), tmp_path / "sql"))
+    record(warehouse, decisions("A"))
+    with pytest.raises(WarehouseError, match="withdrawn, never deleted"):
+        changing(warehouse, sql, "DELETE FROM trade_decisions")
+    assert len(found(warehouse)) == 4
+    record(warehouse, decisions("AB", timing="afterwards"), SECOND)
+    changing(warehouse, sql, "DELETE FROM trade_decisions WHERE timing = 'afterwards'")
+    assert set(found(warehouse)["ticker"]) == {"A"}
 
 
 def test_the_baseline_says_the_same_wherever_its_ticker_is_routed(warehouse: Warehouse) -> None:

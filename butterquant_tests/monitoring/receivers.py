@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -10,6 +11,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,9 +74,18 @@ class WebReceiver:
 
 class MailReceiver:
     """A small SMTP server with STARTTLS and AUTH; `refuse` maps a command, or a whole line in
-    capitals, to the answer given instead."""
+    capitals, to the answer given instead. Before each answer, or byte of one, it waits for `delay` seconds."""
 
-    def __init__(self, folder: Path, login: tuple[str, str] | None = None, *, offers_tls: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        login: tuple[str, str] | None = None,
+        *,
+        offers_tls: bool = True,
+        tls: bool = False,
+        delay: float = 0.0,
+        by_byte: bool = False,
+    ) -> None:
         self.mails: list[str] = []
         self.refuse: dict[str, str] = {}
         self.logins: list[tuple[str, str]] = []
@@ -88,7 +99,13 @@ class MailReceiver:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 self.encrypted = False
-                self.say("220 loopback")
+                with contextlib.suppress(OSError, ValueError):  # who waits for so long hangs up
+                    if tls:
+                        self.encrypt()
+                    self.say("220 loopback")
+                    self.listen()
+
+            def listen(self) -> None:
                 while line := self.rfile.readline():
                     text = line.decode().strip()
                     command = text.split(" ")[0].upper()
@@ -110,11 +127,9 @@ class MailReceiver:
                 elif command == "STARTTLS":
                     self.say("220 go on")
                     try:
-                        self.connection = context.wrap_socket(self.request, server_side=True)
+                        self.encrypt()
                     except (ssl.SSLError, OSError):
                         return False
-                    self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
-                    self.encrypted = True
                 elif command == "AUTH":
                     user, password = base64.b64decode(text.split(" ")[2]).decode().split("\0")[1:]
                     receiver.logins.append((user, password))
@@ -133,9 +148,17 @@ class MailReceiver:
                     self.say("250 ok")
                 return True
 
+            def encrypt(self) -> None:
+                self.connection = context.wrap_socket(self.request, server_side=True)
+                self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
+                self.encrypted = True
+
             def say(self, text: str) -> None:
-                self.wfile.write(f"{text}\r\n".encode())
-                self.wfile.flush()
+                whole = f"{text}\r\n".encode()
+                for part in (whole[k : k + 1] for k in range(len(whole))) if by_byte else (whole,):
+                    time.sleep(delay)
+                    self.wfile.write(part)
+                    self.wfile.flush()
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True

@@ -5,6 +5,7 @@ import email.policy
 import gc
 import io
 import logging
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -223,7 +224,7 @@ def test_a_slow_channel_ends_in_time_and_goes_on_at_the_next_look(clocks: Clocks
     class Slow:
         name = "slack"
 
-        def send(self, message: Message, timeout_seconds: float) -> Outcome:
+        def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
             clocks.pass_(seconds=9)
             sent.append(message.subject)
             return Outcome()
@@ -260,7 +261,7 @@ def test_an_error_of_programming_in_one_channel_stops_neither_the_others_nor_wha
     class Broken:
         name = "slack"
 
-        def send(self, message: Message, timeout_seconds: float) -> Outcome:
+        def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
             raise RuntimeError("hook-secret")
 
     desk = Desk(clocks, "r1", slack_webhook_url="http://127.0.0.1:1/x", **telegram_section(telegram))
@@ -269,7 +270,59 @@ def test_an_error_of_programming_in_one_channel_stops_neither_the_others_nor_wha
     assert desk.state.troubles["slack"].reason == "an error of programming, RuntimeError"
 
 
+def test_what_a_channel_takes_beyond_its_share_is_not_there_for_the_next(clocks: Clocks) -> None:
+    class Late:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def send(self, message: Message, answer_seconds: float, seconds: float) -> Outcome:
+            given.append((self.name, seconds))
+            clocks.pass_(seconds=takes[self.name])
+            return Outcome()
+
+    given: list[tuple[str, float]] = []
+    takes = {"slack": 20.0, "telegram": 1.0, "e-mail": 9.0}
+    desk = Desk(clocks, "r1", slack_webhook_url="http://127.0.0.1:1/x")
+    desk.channels = tuple(Late(name) for name in takes)
+    waiting = replace(desk.state.outbox[0], channels=tuple(takes))
+    state = replace(desk.state, outbox=(waiting,))
+    courier = Courier(desk.channels, 10.0, now=clocks.now, sleep=clocks.sleep, elapsed=clocks.elapsed)
+    assert courier.deliver(state).outbox == ()
+    assert given == [("slack", 8.0), ("telegram", 2.0), ("e-mail", 3.0)]
+    given.clear()
+    takes["slack"] = 30.0
+    assert courier.deliver(state).outbox[0].channels == ("telegram", "e-mail")
+    assert [name for name, _ in given] == ["slack"]
+
+
 # -- e-mail
+
+
+@pytest.mark.parametrize("slow", ["by the answer", "by the byte"])
+@pytest.mark.parametrize("security", ["starttls", "tls", "none"])
+def test_a_slow_mail_server_takes_no_more_than_the_time_of_the_mail(
+    clocks: Clocks, tmp_path: Path, slow: str, security: str
+) -> None:
+    delay = 0.02 if slow == "by the byte" else 0.2  # of what a timeout of one second for a read allows
+    receiver = MailReceiver(tmp_path, tls=security == "tls", delay=delay, by_byte=slow == "by the byte")
+    login = {"smtp_user": None, "smtp_password": None}
+    desk = Desk(clocks, "r1", **mail_section(receiver, smtp_security=security, **login))
+    ((mail,), (waiting,)) = desk.channels, desk.state.outbox
+    begun = time.monotonic()
+    outcome = mail.send(waiting.message, 1.0, 0.5)
+    took = time.monotonic() - begun
+    receiver.close()
+    assert outcome.reason == "no answer in time"
+    assert (receiver.mails, took < 0.9) == ([], True)
+
+
+def test_a_mail_server_that_is_slow_and_in_time_is_waited_for(clocks: Clocks, tmp_path: Path) -> None:
+    receiver = MailReceiver(tmp_path, delay=0.05)
+    desk = Desk(clocks, "r1", **mail_section(receiver, smtp_user=None, smtp_password=None))
+    ((mail,), (waiting,)) = desk.channels, desk.state.outbox
+    assert mail.send(waiting.message, 0.2, 20.0).reason is None
+    receiver.close()
+    assert len(receiver.mails) == 1
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,27 @@ def test_another_universe_is_no_drift() -> None:
     assert alarms(judged(reference, mixed)) == []
 
 
+def test_a_month_of_tickers_that_the_reference_hardly_knows_has_no_verdict(reference: pd.DataFrame) -> None:
+    now = month()
+    now[COLUMNS] += 5.0
+    for known, verdict in ((0, False), (9, False), (10, True)):
+        ticker = now["ticker"].where(now["ticker"] < f"T{known:02d}", "N" + now["ticker"])
+        table = judged(reference, now.assign(ticker=ticker))
+        assert (table["judged"] == verdict).all()
+        assert (table["alarm"] == verdict).all()
+        share = f"not judged: its sessions carry {known / 40:.0%} of the weight"
+        assert table["reason"].str.startswith(share).all() != verdict
+
+
+def test_a_column_that_cannot_be_compared_has_no_verdict_and_leaves_the_others_theirs(reference: pd.DataFrame) -> None:
+    before = reference.assign(delta=np.nan, iv_percentile=0.0)
+    table = judged(before, month()).set_index("column")
+    assert table.index[~table["judged"]].tolist() == ["delta", "iv_percentile"]
+    assert not table["alarm"].any()
+    assert "no value on one of the two sides" in table.loc["delta", "reason"]
+    assert "never varies in the reference" in table.loc["iv_percentile", "reason"]
+
+
 def test_values_that_go_missing_are_an_alarm_of_their_own(reference: pd.DataFrame) -> None:
     now = month()
     now.loc[now.index[::3], "iv_percentile"] = np.nan

@@ -11,8 +11,9 @@ from dagster_shared.error import SerializableErrorInfo
 
 from butterquant_assets.automation.failure_schedule import failed_partitions_job, failure_schedule
 from butterquant_assets.automation.jobs import REFRESH
+from butterquant_assets.foundation.freshness import Key
 from butterquant_assets.monitoring import failure_assets
-from butterquant_assets.monitoring.failed_partitions import CONTRACT
+from butterquant_assets.monitoring.failed_partitions import CONTRACT, PastRun
 from butterquant_assets.monitoring.failure_assets import failure_of, listing, past_runs, planned_steps
 from butterquant_tests.automation.watched import RAW, TOTAL, WATCH, Site
 
@@ -84,6 +85,25 @@ def test_what_is_exhausted_stays_listed_whatever_other_jobs_did_since(
         site.instance.create_run_for_job(inventory_job, status=dg.DagsterRunStatus.SUCCESS)
     (row,) = site.take_stock()
     assert (row["asset"], row["partition"], row["state"], row["attempts"]) == (RAW, "2018-02", "exhausted", 3)
+
+
+def test_a_success_is_asked_once_what_it_covers_however_many_pages_follow(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(7):
+        site.refresh("2018-02", "2018-02")
+    asked: list[str] = []
+    covers = PastRun.covers
+
+    def counted(run: PastRun, name: str, key: Key) -> bool:
+        asked.append(run.run_id)
+        return covers(run, name, key)
+
+    monkeypatch.setattr(failure_assets, "PAGE", 1)
+    monkeypatch.setattr(PastRun, "covers", counted)
+    found = past_runs(site.instance, {"raw": (RAW,)}, [("toy/never", None)])
+    assert len(asked) == len(found) >= 8
+    assert len(set(asked)) == len(asked)
 
 
 def test_a_run_of_the_whole_job_covers_what_its_plan_covers(site: Site) -> None:

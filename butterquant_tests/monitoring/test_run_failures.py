@@ -33,13 +33,21 @@ class Watch:
         self.failing: dict[str, Failing] = {}
         self.place = 0
 
-    def failed(self, message: str = "no answer", job: str = "collect", steps: tuple[str, ...] = COLLECT) -> FailedRun:
+    def failed(
+        self,
+        message: str = "no answer",
+        job: str = "collect",
+        steps: tuple[str, ...] = COLLECT,
+        months: tuple[str, str] | None = None,
+    ) -> FailedRun:
         self.place += 1
-        return FailedRun(f"{self.place:08}-failed", job, message, steps, self.place)
+        return FailedRun(f"{self.place:08}-failed", job, message, steps, self.place, months)
 
-    def succeeded(self, job: str = "collect", steps: tuple[str, ...] = COLLECT) -> SucceededRun:
+    def succeeded(
+        self, job: str = "collect", steps: tuple[str, ...] = COLLECT, months: tuple[str, str] | None = None
+    ) -> SucceededRun:
         self.place += 1
-        return SucceededRun(f"{self.place:08}-done", job, frozenset(steps), self.place)
+        return SucceededRun(f"{self.place:08}-done", job, frozenset(steps), self.place, months)
 
     def look(self, at: datetime, *runs: FailedRun | SucceededRun) -> list[Alert]:
         # Through the JSON a restart would read, so that every test is a test of restarts.
@@ -83,6 +91,22 @@ def test_a_first_failure_says_what_broke_and_a_later_message_how_often_it_did() 
     assert later.text == "SourceError: no answer; 1 more run has failed alike, 2 in 24 h"
     assert watch.look(NOON + 2 * DAY) == []
     assert Watch().look(NOON, watch.failed(""))[0].text == SILENT
+
+
+@pytest.mark.parametrize("steps", [COLLECT, ()])
+def test_a_backfill_of_other_months_ends_nothing(steps: tuple[str, ...]) -> None:
+    watch = Watch()
+    assert watch.phases(NOON, watch.failed(months=("2024-01", "2024-06"), steps=steps)) == [Phase.EVENT]
+    assert watch.look(NOON + DAY / 4, watch.succeeded(months=("2010-01", "2023-12"))) == []
+    # What had been published before it failed is not made again.
+    assert watch.phases(NOON + DAY / 2, watch.succeeded(months=("2024-04", "2024-06"))) == [Phase.RESOLVED]
+
+
+def test_a_run_without_months_was_about_all_of_them_and_the_newest_failure_says_which_are_open() -> None:
+    watch = Watch()
+    watch.look(NOON, watch.failed(months=("2024-01", "2024-01")), watch.failed(months=("2024-02", "2024-02")))
+    assert watch.look(NOON + DAY / 4, watch.succeeded(months=("2024-01", "2024-01"))) == []
+    assert watch.phases(NOON + DAY / 2, watch.succeeded()) == [Phase.RESOLVED]
 
 
 @pytest.mark.parametrize(

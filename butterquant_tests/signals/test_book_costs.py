@@ -41,10 +41,40 @@ def test_an_order_walks_the_levels_it_needs() -> None:
     np.testing.assert_allclose(found["slippage_bps"], 0.6, rtol=1e-3)
 
 
-def test_a_book_that_does_not_hold_the_order_has_no_slippage() -> None:
-    found = costs_of(book(-1, [(100.01, 4.0)], [(99.99, 1e6)]))
+def test_a_book_that_does_not_hold_the_order_costs_at_least_the_whole_walk_and_says_so() -> None:
+    bids = [(99.99, 4.0), (99.49, 4.0), (98.99, 4.0)]
+    asks = [(100.01, 4.0), (100.51, 4.0), (101.01, 4.0)]
+    whole, thin = (costs_of(book(-1, asks, bids), notional=notional) for notional in (1180.0, 2000.0))
+    assert (whole["holds_order"].tolist(), thin["holds_order"].tolist()) == ([True], [False])
+    assert BOOK_COSTS.validate(thin).reasons() == []
+    np.testing.assert_allclose(whole["slippage_bps"], 49.2, rtol=1e-2)
+    # 400 at the best price, 400 at 50 bps, and the other 1,200 at the last level's 100.
+    np.testing.assert_allclose(thin["slippage_bps"], (400 * 50 + 1200 * 100) / 2000, rtol=1e-2)
+    one_sided = costs_of(book(-1, asks, [(99.99, 1e6)]), notional=2000.0)
+    assert one_sided["holds_order"].tolist() == [False]
+
+
+def test_an_order_that_finds_less_beyond_the_best_prices_never_pays_less() -> None:
+    asks, bids = [(100.01, 4.0), (100.51, 4.0), (101.01, 1e6)], [(99.99, 1e6)]
+    slips = [
+        costs_of(book(-1, [(price, size * share) for price, size in asks[:2]] + asks[2:], bids))["slippage_bps"].item()
+        for share in (1.0, 0.5, 0.1)
+    ]
+    assert slips == sorted(slips)
+    assert costs_of(book(-1, [*asks[:2], (101.01, 1.0)], bids))["slippage_bps"].item() == pytest.approx(slips[0])
+
+
+def test_a_book_without_levels_on_a_side_has_no_slippage() -> None:
+    heads, levels = book(-1, [(100.01, 4.0)], [(99.99, 1e6)])
+    found = costs_of((heads, levels[levels["side"] == "bid"]))
     assert found["slippage_bps"].isna().all()
     assert found["half_spread_bps"].notna().all()
+    assert found["holds_order"].tolist() == [False]
+
+
+def test_a_stub_quote_costs_no_more_than_the_price() -> None:
+    found = costs_of(book(-1, [(100.01, 0.1), (1e5, 1e6)], [(99.99, 1e6)]))
+    assert found["slippage_bps"].item() < 1e4
 
 
 def test_the_last_book_before_an_open_counts_and_one_at_the_open_does() -> None:

@@ -336,6 +336,25 @@ def test_a_promise_that_is_not_kept_shows() -> None:
     assert not report.curve.loc[report.curve["trades"] > 0, "inside"].any()
 
 
+def test_the_same_miss_on_either_side_of_one_half_does_not_cancel() -> None:
+    trades = made_trades(1600, 18)
+    trades["entry_at"] = START + pd.to_timedelta(3 * np.arange(len(trades)), unit="h")  # half a year
+    trades = trades.assign(exit_at=trades["entry_at"] + HOUR, known_at=trades["entry_at"] + HOUR)
+    random = np.random.default_rng(18)
+    p = np.where(random.random(len(trades)) < 0.5, 0.58, 0.42)
+    trades["p_target"] = p
+    trades["exit_reason"] = np.where(random.random(len(trades)) < p + 0.1, "target", "stop")
+    report = judge_calibration(trades.assign(verdict="accepted"), as_of=end_of(trades), seed=1)
+    filled = report.curve[report.curve["trades"] > 0]
+    gaps = (filled["observed"] - filled["mean_predicted"]).abs()
+    assert not filled["inside"].any()
+    assert report.value("ece") == pytest.approx(np.average(gaps, weights=filled["trades"]))
+    assert report.value("ece") > 0.07
+    assert report.value("accepted_ece") == report.value("ece")
+    assert max(report.value("ece_by_chance"), report.value("ece_by_chance_in_weeks")) < 0.05
+    assert "more than chance explains" in report.sentence
+
+
 def test_young_trades_are_not_judged_since_those_that_ended_are_mostly_stops() -> None:
     trades = made_trades(600, 10)
     as_of = trades["known_at"].max()

@@ -90,6 +90,22 @@ def test_books_give_spread_and_slippage_where_they_are_known() -> None:
     assert (both["spread_bps"], both["slippage_bps"], both["spread_known"]) == (9.0, 2.0, True)
 
 
+def test_a_book_too_thin_for_the_order_is_charged_its_walk_and_no_less_than_none() -> None:
+    hours = [START + HOUR, START + 2 * HOUR]
+    books = pd.DataFrame({"hour": hours, "coin": "SIMA", "half_spread_bps": 1.0, "slippage_bps": [0.2, 50.0]})
+    rows = [CALM, (100.0, 104.2, 99.0, 104.0)]
+    found = {
+        name: one_trade(rows, execution=Execution(), books=books.assign(holds_order=held))
+        for name, held in (("held", True), ("thin", False), ("thin at the exit", [True, False]))
+    }
+    assert [trade["slippage_bps"] for trade in found.values()] == pytest.approx([50.2, 51.0, 50.2])
+    assert [trade["slippage_known"] for trade in found.values()] == [True, False, False]
+    assert all(trade["spread_known"] for trade in found.values())
+    # Of a book nobody says it of, it is not taken for granted.
+    assert not one_trade(rows, execution=Execution(), books=books)["slippage_known"]
+    assert not one_trade(rows, execution=Execution())["slippage_known"]
+
+
 @pytest.mark.parametrize(("interval", "settled"), [(2, 36), (4, 18), (8, 9)])
 def test_funding_is_paid_at_the_settlements_of_every_interval(interval: int, settled: int) -> None:
     times = pd.date_range(START, periods=400 // interval, freq=f"{interval}h")

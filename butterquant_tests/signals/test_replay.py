@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.bench_signal_real import report
 from benchmarks.signal_line import Line
+from butterquant_assets.market.crypto_suspects import flag_bars
 from butterquant_assets.signals.calibration_ladder import CalibrationTable, Ladder
 from butterquant_assets.signals.paper import Execution
 from butterquant_assets.signals.refresh import CONTRACTS, Cadence, Round, Rules
@@ -17,6 +18,7 @@ from butterquant_assets.signals.rounds import no_rows, stacked, taken_out
 from butterquant_assets.signals.schemas import BOOK_COSTS, OPEN_POSITIONS, PAPER_TRADES
 from butterquant_tests.signals.signal_cases import HOUR, START, random_bars, random_factors, random_funding, states_of
 
+DAY = 24 * HOUR
 LENGTH = 24 * 7 * 3
 END = START + LENGTH * HOUR
 # So cheap that some signals are accepted, and coins are busy.
@@ -78,6 +80,38 @@ def test_a_longer_history_changes_nothing_that_was_there_before(whole: tuple[pd.
     ended = early[early["status"] == "closed"]
     later = whole[0].set_index("signal_id").loc[ended["signal_id"]].reset_index()[ended.columns]
     pd.testing.assert_frame_equal(ended.reset_index(drop=True), later, check_exact=True)
+
+
+def test_a_bar_that_only_the_open_at_a_round_contradicts_counts_in_that_round_and_in_none_after_it() -> None:
+    """A day more turns the last bar before midnight `suspect_later`, and nothing else that the round knew."""
+    end = START + 7 * DAY
+    bars = random_bars(3, 24 * 15, 4, move=0.004).assign(volume=1.0, quote_volume_usd=1.0)
+    bars["open"] = bars.groupby("coin")["close"].shift().fillna(bars["open"])
+    bars.loc[(bars["coin"] == "SIM0") & (bars["hour"] == end - HOUR), "close"] *= 0.93
+    bars["high"], bars["low"] = (
+        getattr(bars[["high", "low", "open", "close"]], side)(axis=1) for side in ("max", "min")
+    )
+    factors = random_factors(bars, 4).merge(states_of(bars), on=["hour", "coin"])
+    funding = random_funding(3, 24 * 15, 4)
+    ladder = Ladder(ten=20, twenty=4000, isotonic=5000, minimum_bucket=5)
+
+    def replayed(days: int, **given: bool) -> Replayed:
+        until = START + days * DAY
+        flagged, _ = flag_bars(
+            bars[bars["hour"] < until], [f"{START + number * DAY:%Y-%m-%d}" for number in range(days)]
+        )
+        doubted = flagged[flagged["suspect_later"]]
+        assert doubted[["hour", "coin"]].values.tolist() == ([[end - HOUR, "SIM0"]] if days > 7 else [])
+        prices = flagged[~flagged["suspect"]].assign(**given)
+        known = factors[factors["hour"] < until], prices, funding[funding["settled_at"] < until]
+        return replay(*known, as_of=until, seed=7, rules=Rules(ladder=ladder))[1]
+
+    cut, day_later, whole = (replayed(days) for days in (7, 8, 15))
+    for later in (day_later, whole):
+        same_rounds(cut.rounds, later.rounds[:1])
+    believed_for_good = replayed(15, suspect_later=False)
+    same_rounds(cut.rounds, believed_for_good.rounds[:1])
+    assert whole.rounds[1].tables.versions != believed_for_good.rounds[1].tables.versions
 
 
 def test_going_on_from_an_earlier_replay_gives_the_same_bytes(whole: tuple[pd.DataFrame, Replayed]) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
+from butterquant_assets.foundation.signal_recorder import VERSIONS, SignalRecorder
 from butterquant_assets.signals.costs import (
     BUCKETS,
     CostTable,
@@ -15,8 +18,9 @@ from butterquant_assets.signals.costs import (
 )
 from butterquant_assets.signals.gate_report import REPORT_TYPES, bad_share_among_rejected, gate_report
 from butterquant_assets.signals.gates import GATES
+from butterquant_assets.signals.paper import Execution, execute
 from butterquant_assets.signals.performance import sharpe_ratio, signal_performance
-from butterquant_assets.signals.refresh import stamped
+from butterquant_assets.signals.refresh import Tables, learn, stamped
 from butterquant_assets.signals.report_schemas import (
     COST_REPORT,
     COST_TABLE,
@@ -24,7 +28,16 @@ from butterquant_assets.signals.report_schemas import (
     GATE_REPORT,
     SIGNAL_PERFORMANCE,
 )
-from butterquant_tests.signals.signal_cases import HOUR, START, accepted, paper_trades
+from butterquant_assets.signals.rounds import kept_tables, restored_tables
+from butterquant_tests.signals.signal_cases import (
+    HOUR,
+    START,
+    accepted,
+    paper_trades,
+    random_bars,
+    random_funding,
+    scored,
+)
 
 END = START + 2000 * HOUR
 
@@ -71,6 +84,22 @@ def test_without_trades_every_coin_costs_the_constant() -> None:
     assert (
         FUNDING_COST_REPORT.validate(stamped("funding_cost_report", funding_cost_report(empty), START)).reasons() == []
     )
+
+
+def test_trading_for_nothing_is_learned_and_kept_as_such(tmp_path: Path) -> None:
+    bars, as_of = random_bars(2, 400, 1), START + 400 * HOUR
+    free = Execution(taker_fee_bps=0.0, slippage_bps=0.0, half_spread_bps=0.0)
+    made = execute(scored(bars, 2), bars, random_funding(2, 400, 1), as_of=as_of, execution=free)
+    learned = learn(made, Tables(), as_of=as_of, seed=1)
+    table = learned.frames["cost_table"]
+    assert table["source"].tolist() == ["measured", "measured"]
+    assert table["used_bps"].tolist() == [0.0, 0.0]
+    assert COST_TABLE.validate(table).reasons() == []
+    with SignalRecorder(f"sqlite:///{tmp_path / 'warehouse.sqlite'}") as recorder:
+        recorder.migrate()
+        recorder.keep_versions(kept_tables(learned.tables))
+        kept = recorder.kept_versions(dict(zip(VERSIONS, learned.tables.versions, strict=True)))
+    assert restored_tables(kept).costs.coins == {"SIM0": 0.0, "SIM1": 0.0}
 
 
 def test_a_long_expects_to_pay_what_a_short_expects_to_get() -> None:

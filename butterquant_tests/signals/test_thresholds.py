@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from butterquant_assets.foundation.errors import ConfigError, DataError
-from butterquant_assets.signals.gates import GATES, Thresholds
+from butterquant_assets.signals.gates import GATES, Thresholds, judge
 from butterquant_assets.signals.refresh import stamped
 from butterquant_assets.signals.report_schemas import GATE_THRESHOLDS, THRESHOLD_COMPARISON, THRESHOLD_SCAN
 from butterquant_assets.signals.thresholds import Search, choose_thresholds, thresholds_of
@@ -115,6 +115,22 @@ def test_old_and_new_are_compared_on_the_second_period() -> None:
     assert sides.loc["applied", "mean_pnl_bps"] > sides.loc["in_force", "mean_pnl_bps"]
     assert sides.loc["applied", "version"] == choice.thresholds.version()
     assert sides.loc["in_force", "version"] == LOOSE.version()
+
+
+def test_the_comparison_keeps_what_the_gates_accept() -> None:
+    """Signals with half of the score's weight missing are not among them, whatever the other gates say."""
+    trades = gate_trades(13)
+    random = np.random.default_rng(13)
+    trades["weight_present"] = np.where(random.random(len(trades)) < 0.3, 0.4, 1.0)
+    trades = trades.assign(**judge(trades, LOOSE))
+    choice = choose_thresholds(trades, LOOSE, as_of=AS_OF, seed=1, search=SEARCH)
+    late = trades[trades["entry_at"] >= AS_OF - pd.Timedelta(days=SEARCH.confirm_days)]
+    accepted = late[late["verdict"] == "accepted"]
+    in_force = choice.comparison.set_index("side").loc["in_force"]
+    assert (in_force["trades"], in_force["rejected"]) == (len(accepted), len(late) - len(accepted))
+    assert in_force["mean_pnl_bps"] == pytest.approx(accepted["pnl_bps"].mean())
+    scan = choice.scan[(choice.scan["period"] == "confirmed_on") & choice.scan["in_force"]].set_index("gate")
+    assert scan.loc["data", "trades"] == late["gate_data"].sum()
 
 
 def test_tables_keep_their_contracts_and_thresholds_come_back_from_them() -> None:

@@ -25,7 +25,7 @@ CREATE TABLE calibration_versions (
 CREATE TABLE cost_versions (
     version       TEXT NOT NULL, -- hash of the content
     coin          TEXT NOT NULL, -- '*': every coin without a row
-    used_bps      DOUBLE PRECISION NOT NULL CHECK (used_bps > 0), -- fees, half-spreads, slippage of both sides
+    used_bps      DOUBLE PRECISION NOT NULL CHECK (used_bps >= 0), -- fees, half-spreads, slippage of both sides
     holding_hours DOUBLE PRECISION NOT NULL CHECK (holding_hours > 0), -- for which funding was expected
     as_of         TIMESTAMP, -- naive UTC; NULL: from no data
     PRIMARY KEY (version, coin)

@@ -40,3 +40,18 @@ CREATE TABLE decision_revisions (
 );
 
 CREATE INDEX decision_revisions_decision ON decision_revisions (session, ticker, track, decided_by, superseded_at);
+
+-- Everything that was ever said, with the time it stood (naive UTC, said_until excluded, NULL: it stands). What stood at
+-- a moment is said_since < moment AND (said_until IS NULL OR said_until >= moment). A replay has no former versions.
+CREATE VIEW decision_versions AS
+SELECT
+    session, ticker, track, decided_by, COALESCE(revised_at, decided_at) AS said_since,
+    CAST(NULL AS TIMESTAMP) AS said_until, timing, route, rank, selected, p0, p1, p2, p3, expected_roi_document,
+    expected_roi_training, threshold_document, threshold_chosen, total_score, blend_score, reason
+FROM trade_decisions
+WHERE withdrawn_at IS NULL
+UNION ALL
+SELECT
+    session, ticker, track, decided_by, said_since, superseded_at, timing, route, rank, selected, p0, p1, p2, p3,
+    expected_roi_document, expected_roi_training, threshold_document, threshold_chosen, total_score, blend_score, reason
+FROM decision_revisions;

@@ -19,7 +19,8 @@ PASSING_CODES = frozenset({"50001", "50004", "50005", "50013", "50026"})
 """Service unavailable, time-out, system busy."""
 
 LIMIT_CODES = frozenset({"50011", "50040", "50061"})
-UNKNOWN_CODES = frozenset({"51001", "51014", "51022", "51028"})
+NO_INSTRUMENT = "51001"
+UNKNOWN_CODES = frozenset({NO_INSTRUMENT, "51014", "51022", "51028"})
 """No such instrument, no such index, suspended, delisted."""
 
 REGION_CODES = frozenset({"50124", "50125"})
@@ -35,7 +36,19 @@ class LeftAloneError(AccessError):
 
 
 class UnknownSymbolError(SourceError):
-    """The exchange does not know, or no longer lists, an instrument."""
+    """The exchange does not know, or no longer lists, an instrument.
+
+    Parameters
+    ----------
+    message
+        in words
+    code
+        the exchange's code; "" where it was not asked
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UnansweredError(SourceError):
@@ -125,7 +138,8 @@ def judge(heard: Heard, path: str, asked: str) -> list[Any] | Passing:
     if code in UNKNOWN_CODES:
         raise UnknownSymbolError(
             f"{asked}: the exchange has no such instrument ({said}), expected a listed USDT swap: it was delisted, or "
-            "the name is wrong; check BUTTERQUANT_CRYPTO__SYMBOLS against the exchange's list"
+            "the name is wrong; check BUTTERQUANT_CRYPTO__SYMBOLS against the exchange's list",
+            code,
         )
     if not code:
         return Passing(f"the answer is cut off or no JSON (HTTP {heard.status})")

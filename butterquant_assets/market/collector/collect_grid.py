@@ -26,9 +26,13 @@ from butterquant_assets.market.collector.settlements import LONGEST_HOURS, inter
 from butterquant_assets.market.collector.snapshots import typed
 from butterquant_assets.market.collector.tables import Points, as_stamps, as_times, frame_of, no_points, reader
 from butterquant_assets.market.collector.tables import columns_of as points_columns
+from butterquant_assets.market.crypto_cleaning import NOTED, join_rejects, reject_rows, screen
 from butterquant_assets.market.crypto_coverage import Coverage, Stamps, cover
 from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS
 from butterquant_assets.market.crypto_sources.store import REJECTS, columns_of, contract_of
+
+FUNDING_KEPT_DAYS = 89
+"""OKX keeps settlements for three months, of which the shortest are so long."""
 
 REVISION_SLACK = 1e-9
 CHUNKS_AT_ONCE = 2
@@ -125,51 +129,88 @@ def _publish(work: Round, grid: Grid, day: str, fresh: Mapping[str, Points], hea
     if not grid.stamped:
         rows = _with_intervals(rows, fresh)
         rows = _with_marks(work, day, rows)
-    keys = ["coin", stamp_name]
-    _note_revisions(work, grid, day, held, rows)
+    rows, refused = _believable(grid.dataset, rows)
+    held, unbelieved = _believable(grid.dataset, held)
+    _note(work, day, [unbelieved, refused, _revisions(grid, held, rows)])
     parts = [part for part in (held, rows) if len(part)] or [held]
-    merged = pd.concat(parts, ignore_index=True).drop_duplicates(keys, keep="last")[columns_of(grid.dataset)]
+    merged = pd.concat(parts, ignore_index=True).drop_duplicates(["coin", stamp_name], keep="last")
+    merged = merged[columns_of(grid.dataset)]
     if grid.stamped:
         expected = work.owed(grid.dataset, day, grid.bar, merged, stamp_name)
-        work.write(grid.dataset, day, merged, cover(merged, stamp_name, expected, over=work.over(day)))
-        return
-    before = work.store.day(grid.dataset, day)
-    whole = set(held["coin"]) if before is not None and before.coverage.complete else set()
-    unsure = fresh.keys() - heard - whole
-    expected = _settlements(work, day, merged, {coin: fresh[coin] for coin in fresh.keys() & heard}, unsure)
-    coverage = cover(merged, stamp_name, expected, over=work.over(day))
-    if unsure and coverage.complete:
-        # When a coin is settled only the exchange knows: without its answer nothing shows that none is missing.
-        note = f"the settlements of {', '.join(sorted(unsure))} got no answer"
-        coverage = replace(coverage, complete=False, note=note)
+        coverage = cover(merged, stamp_name, expected, over=work.over(day), note=work.ended(day))
+    else:
+        coverage = _settled(work, day, merged, fresh, heard, refused)
     work.write(grid.dataset, day, merged, coverage)
 
 
-def _note_revisions(work: Round, grid: Grid, day: str, held: pd.DataFrame, rows: pd.DataFrame) -> None:
-    """Record what was told otherwise before; the newer word counts."""
+def _settled(
+    work: Round,
+    day: str,
+    merged: pd.DataFrame,
+    fresh: Mapping[str, Points],
+    heard: AbstractSet[str],
+    refused: pd.DataFrame,
+) -> Coverage:
+    """Coverage of a day of settlements."""
+    held = work.store.day("funding_rates", day)
+    before = work.store.read("funding_rates", [day], ["coin"])
+    whole = set(before["coin"]) if held is not None and held.coverage.complete else set()
+    unsure = fresh.keys() - heard - whole
+    answered = {coin: fresh[coin] for coin in fresh.keys() & heard}
+    expected = _settlements(work, day, merged, answered, unsure)
+    for coin, rows in refused.groupby("coin"):
+        # That there was a settlement is believed, its rate is not.
+        stamps = rows["at"].to_numpy(dtype="datetime64[us]")
+        expected[str(coin)] = np.union1d(stamps, expected.get(str(coin), stamps[:0]))
+    notes = [work.ended(day), _out_of_reach(work, day, answered, cover(merged, "settled_at", expected, over=True))]
+    if unsure:
+        notes.append(f"the settlements of {', '.join(sorted(unsure))} got no answer")
+    note = "; ".join(filter(None, notes))
+    coverage = cover(merged, "settled_at", expected, over=work.over(day), note=note)
+    # When a coin is settled only the exchange knows: without its answer nothing shows that none is missing.
+    return replace(coverage, complete=coverage.complete and not unsure)
+
+
+def _out_of_reach(work: Round, day: str, answered: Mapping[str, Points], coverage: Coverage) -> str:
+    """Coins whose settlements the exchange no longer has, in words; "" for none."""
+    if start_of(day) >= work.now - FUNDING_KEPT_DAYS * DAY_MS:
+        return ""
+    told = {coin: int(points.stamp[0]) for coin, points in answered.items() if len(points)}
+    lost = {coin: start_of(stamps[0]) for coin, stamps in coverage.missing.items() if coin in answered}
+    coins = sorted(coin for coin, moment in lost.items() if moment < told.get(coin, work.now))
+    return f"settlements of {', '.join(coins)} lie beyond the exchange's reach" if coins else ""
+
+
+def _believable(dataset: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that may be true, and the refusals of those that cannot; a repetition is left to the cleaning."""
+    rejects = screen(dataset, rows).rejects
+    refused = rejects[~rejects["reason"].isin(["duplicate", "revised"])].reset_index(drop=True)
+    bad = pd.MultiIndex.from_frame(refused[["at", "coin"]])
+    kept = ~pd.MultiIndex.from_frame(rows[[contract_of(dataset).time or "", "coin"]]).isin(bad)
+    return rows[kept].reset_index(drop=True), refused
+
+
+def _revisions(grid: Grid, held: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What was told otherwise before; the newer word counts."""
     stamp_name, names = contract_of(grid.dataset).time or "", list(points_columns(grid))
     both = held.merge(rows, on=[stamp_name, "coin"], suffixes=("_old", "_new"))
     old, new = (both[[f"{name}_{age}" for name in names]].to_numpy(dtype=float) for age in ("old", "new"))
     differs = ~np.isclose(old, new, rtol=REVISION_SLACK, atol=0.0, equal_nan=True)
     places = np.flatnonzero(differs.any(axis=1)).tolist()
-    if not places:
-        return
     told = [
         ", ".join(f"{names[n]} {old[row, n]:.10g} -> {new[row, n]:.10g}" for n in np.flatnonzero(differs[row]))
         for row in places
     ]
-    noted = pd.DataFrame(
-        {
-            "dataset": grid.dataset,
-            "at": both[stamp_name].iloc[places].to_numpy(),
-            "coin": both["coin"].iloc[places].to_numpy(),
-            "reason": "revised",
-            "value": told,
-            "action": "noted",
-        }
-    )
-    before = work.store.read(REJECTS, [day])
-    known = pd.concat([part for part in (before, typed(CRYPTO_REJECTS, noted)) if len(part)], ignore_index=True)
+    at = both[stamp_name].to_numpy(dtype="datetime64[us]")[places]
+    return reject_rows(grid.dataset, at, both["coin"].iloc[places].tolist(), "revised", told, NOTED)
+
+
+def _note(work: Round, day: str, rejects: Sequence[pd.DataFrame]) -> None:
+    """Record what was refused or revised."""
+    fresh = join_rejects(rejects)
+    if fresh.empty:
+        return
+    known = join_rejects([work.store.read(REJECTS, [day]), typed(CRYPTO_REJECTS, fresh)])
     unique = known.drop_duplicates(list(CRYPTO_REJECTS.keys), keep="last")
     work.write(REJECTS, day, unique, Coverage(0, 0, complete=True))
 
@@ -207,22 +248,26 @@ def _settlements(
     known_until = min(over + FUNDING_RATES.trail, work.now)
     expected: dict[str, Stamps] = {}
     before, wanted = work.lacking("funding_rates", day), work.wanted(day)
-    later = work.store.read("funding_rates", [day_at(start + DAY_MS)], ["settled_at", "coin"])
-    for coin in sorted(wanted | set(merged["coin"])):
+    beside = work.store.read("funding_rates", [day_at(start - DAY_MS), day_at(over)], ["settled_at", "coin"])
+    owing = {coin for coin, _ in work.progress.owing(day)}
+    for coin in sorted(wanted | owing | set(merged["coin"])):
         settled = merged.loc[merged["coin"] == coin, "settled_at"]
         mine = settled.to_numpy(dtype="datetime64[us]")
         lost = before.get(coin, mine[:0])
-        ends = work.progress.ends.get(coin)
+        gone = work.gone(coin, day)
         if coin in fresh:
-            since = max(work.listings[coin].listed, start)
-            stamps = missing_settlements(fresh[coin].stamp, known_until, since, ends)
+            since = max(work.listings[coin].listed, start - FUNDING_RATES.margin)
+            stamps = missing_settlements(fresh[coin].stamp, known_until, since, gone)
             lost = as_times(stamps[(stamps >= start) & (stamps < over)])
         elif coin not in wanted or coin in unsure:
             # Not asked for now, or in vain, it may have traded on: what its own rhythm lets expect until the end is
             # missing, or until the next one that is stored; its interval may have been lengthened meanwhile.
-            known = np.sort(np.append(as_stamps(settled), as_stamps(later.loc[later["coin"] == coin, "settled_at"])))
-            end = min(over, work.now, *([] if ends is None else [ends]))
-            stamps = missing_settlements(known, end + LONGEST_HOURS * HOUR_MS, start, ends)
-            lost = np.union1d(lost, as_times(stamps[stamps < end]))
+            known = np.sort(np.append(as_stamps(settled), as_stamps(beside.loc[beside["coin"] == coin, "settled_at"])))
+            end = min(over, work.now, *([] if gone is None else [gone]))
+            life = work.progress.life(coin, day)
+            since = start if life is None else max(start - LONGEST_HOURS * HOUR_MS, life.since)
+            stamps = missing_settlements(known, end + LONGEST_HOURS * HOUR_MS, since, gone)
+            stamps = stamps[(stamps >= start) & (stamps < end)]
+            lost = np.union1d(lost[lost < np.datetime64(end, "ms")], as_times(stamps))
         expected[coin] = np.union1d(mine, lost)
     return expected

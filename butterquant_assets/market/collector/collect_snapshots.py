@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from butterquant_assets.foundation.errors import SourceError
-from butterquant_assets.market.collector.answers import AccessError, UnknownSymbolError
-from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, day_at, start_of
+from butterquant_assets.market.collector.answers import NO_INSTRUMENT, AccessError, UnknownSymbolError
+from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, day_at, day_range, start_of
+from butterquant_assets.market.collector.lives import Life, absent, dropped, resting, to_confirm
+from butterquant_assets.market.collector.lives import followed as followed_on
 from butterquant_assets.market.collector.rankings import MakeClient, ranking
 from butterquant_assets.market.collector.round import Listing, Round
 from butterquant_assets.market.collector.snapshots import (
@@ -104,7 +108,8 @@ async def follow(
     today = day_at(work.now)
     listed = listed_ms(live)
     members, chosen_by, known = await _members(work, sorted(listed), environment, client)
-    recent = work.store.read("crypto_universe", work.store.days("crypto_universe")[-KEEP_DAYS:], ["coin"])
+    # Days of the calendar, not of the store, which gets today's only now: who leaves does so at midnight.
+    recent = work.store.read("crypto_universe", day_range(earliest(today, KEEP_DAYS + 1), today), ["coin"])
     followed = {one.coin for one in members}
     if not work.config.symbols:
         followed |= set(recent["coin"]) | set(REGIME_COINS)
@@ -114,7 +119,8 @@ async def follow(
     values = dict(zip(mine["coin"], mine["contract_value"], strict=True))
     # Whoever was followed at any time of the day stays in its instruments.
     noted = live[live["coin"].isin(followed | set(work.store.read("instruments", [today], ["coin"])["coin"]))]
-    work.listings = {coin: Listing(float(values[coin]), listed[coin]) for coin in sorted(values)}
+    _live_on(work, listed, followed)
+    work.listings = {coin: Listing(float(values[coin]), listed[coin]) for coin in sorted(values)} | _leaving(work, live)
     whole = Coverage(len(members), len(members), note=NOT_OVER)
     # Coins named for one collection do not replace the ranking of the day.
     if chosen_by not in UNRANKED or not _is_ranked(work.store.read("crypto_universe", [today])):
@@ -122,33 +128,102 @@ async def follow(
     work.write("instruments", today, noted, Coverage(len(noted), len(noted), note=NOT_OVER))
 
 
+async def confirm_ends(work: Round) -> list[str]:
+    """Ask for coins that have been absent for long whether they are gone; returns the days that this is news for."""
+    found: set[str] = set()
+    for coin, lives in work.progress.lives.items():
+        if to_confirm(lives[-1], work.now) and await _denied(work, coin):
+            work.progress.lives[coin] = (*lives[:-1], replace(lives[-1], denied=True))
+            found.update(day_range(day_at(lives[-1].last_live), day_at(work.now)))
+    return sorted(found)
+
+
+async def _denied(work: Round, coin: str) -> bool:
+    """Whether the exchange says that there is no such swap."""
+    query = {"instId": f"{coin}-USDT-SWAP", "bar": "1H", "limit": "1"}
+    try:
+        await work.client.ask("market/candles", query, len)
+    except UnknownSymbolError as error:
+        return error.code == NO_INSTRUMENT
+    except AccessError:
+        raise
+    except SourceError as error:
+        work.complain(f"instruments: whether {coin} was delisted is not known: {error}")
+    return False
+
+
+def _live_on(work: Round, listed: Mapping[str, int], followed: AbstractSet[str]) -> None:
+    """Note what the list of instruments says of the coins that are or were followed."""
+    lives, ends = work.progress.lives, work.progress.ends
+    if not lives:
+        lives.update(_last_stored(work))
+    for coin in sorted(lives.keys() | (followed & listed.keys())):
+        before, end = lives.get(coin, ()), ends.get(coin)
+        if coin in followed and coin in listed:
+            lives[coin] = followed_on(before, listed[coin], work.now, end)
+        elif coin in listed:
+            lives[coin] = dropped(before, listed[coin], end)
+        elif coin in work.states:
+            lives[coin] = resting(before, work.now, end)
+        else:
+            lives[coin] = absent(before, work.now)
+
+
+def _last_stored(work: Round) -> dict[str, tuple[Life, ...]]:
+    """Coins of the last day that was stored, where nothing else is remembered of who was followed."""
+    days = work.store.days("instruments")[-1:]
+    begun = start_of(days[0]) if days else 0
+    stored = listed_ms(work.store.read("instruments", days))
+    ends = work.progress.ends
+    return {coin: (Life(at, max(at, begun), max(at, begun), ends.get(coin)),) for coin, at in stored.items()}
+
+
+def _leaving(work: Round, live: pd.DataFrame) -> dict[str, Listing]:
+    """Coins that are followed no more, while their last days may still be corrected."""
+    if work.config.symbols:
+        return {}
+    found = {}
+    for coin, value, listed in zip(live["coin"], live["contract_value"], listed_ms(live).values(), strict=True):
+        left = work.progress.lives[coin][-1].left if coin in work.progress.lives else None
+        if left is not None and work.progress.unsettled(coin):
+            found[str(coin)] = Listing(float(value), listed, left)
+    return found
+
+
 async def collect_tiers(work: Round) -> None:
     """Leverage tiers of isolated margin, once a day for each coin."""
     today = day_at(work.now)
     asked = work.progress.of("leverage_tiers", today)
     held = work.store.read("leverage_tiers", [today])
-    coins = set(work.listings) - (set() if asked is None or work.full else set(held["coin"]))
+    coins = set(work.followed) - (set() if asked is None or work.full else set(held["coin"]))
     if not coins:
         return
     groups = [sorted(coins)[place : place + FAMILIES] for place in range(0, len(coins), FAMILIES)]
     found = await asyncio.gather(*(_tiers(work, group, today) for group in groups))
     parts = [part for part in (held, *found) if len(part)] or [held]
     rows = pd.concat(parts, ignore_index=True).drop_duplicates(["coin", "tier"], keep="last")
-    absent = {coin: (f"{today}T00:00",) for coin in work.listings if coin not in set(rows["coin"])}
-    received = len(work.listings) - len(absent)
-    work.write("leverage_tiers", today, rows, Coverage(len(work.listings), received, absent, note=NOT_OVER))
-    work.progress.note("leverage_tiers", today, coins, work.now, answered=coins - absent.keys())
+    lacking = {coin: (f"{today}T00:00",) for coin in work.followed if coin not in set(rows["coin"])}
+    received = len(work.followed) - len(lacking)
+    work.write("leverage_tiers", today, rows, Coverage(len(work.followed), received, lacking, note=NOT_OVER))
+    work.progress.note("leverage_tiers", today, coins, work.now, answered=coins - lacking.keys())
 
 
 async def collect_books(work: Round) -> None:
     """One book of every coin, now."""
-    coins = sorted(work.listings)
-    found = [part for part in await asyncio.gather(*(_book(work, coin) for coin in coins)) if part is not None]
+    books = await asyncio.gather(*(_book(work, coin) for coin in work.followed))
+    found = [part for part in books if part is not None]
     for place, dataset in enumerate(("order_books", "order_book_levels")):
         fresh = [parts[place] for parts in found]
         for day in sorted({day_at(work.now), *(day_at(_ms(part)) for part in fresh)}):
             mine = [part for part in fresh if day_at(_ms(part)) == day]
             _publish_books(work, dataset, day, mine)
+
+
+def recount_books(work: Round, day: str) -> None:
+    """Say anew what the stored books of a day lack."""
+    for dataset in ("order_books", "order_book_levels"):
+        if work.store.path(dataset, day).is_file():
+            _publish_books(work, dataset, day, [])
 
 
 def close_days(work: Round) -> None:
@@ -275,7 +350,8 @@ def _booked(work: Round, dataset: str, day: str, rows: pd.DataFrame) -> Coverage
     """Hours of a day with a book, against all hours of the coins that were followed on that day."""
     listed = listed_ms(work.store.read("instruments", [day])) or None
     hours = rows[["taken_at", "coin"]].assign(hour=rows["taken_at"].dt.floor("h")).drop_duplicates(["hour", "coin"])
-    return cover(hours, "hour", work.owed(dataset, day, HOUR_MS, hours, "hour", listed), over=work.over(day))
+    expected = work.owed(dataset, day, HOUR_MS, hours, "hour", listed)
+    return cover(hours, "hour", expected, over=work.over(day), note=work.ended(day))
 
 
 def _ms(part: pd.DataFrame) -> int:

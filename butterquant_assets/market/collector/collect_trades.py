@@ -223,13 +223,19 @@ def _volumes(work: Round, day: str) -> dict[int, dict[str, float]]:
     return found
 
 
+def recount_trades(work: Round, day: str) -> None:
+    """Say anew what the stored hours of a day lack."""
+    if work.store.path(DATASET, day).is_file():
+        _publish(work, day, [])
+
+
 def _publish(work: Round, day: str, rows: list[dict[str, Any]]) -> None:
     held = _near_bars(work, day, work.store.read(DATASET, [day]))
     fresh = typed(TRADE_FLOW, pd.DataFrame(rows, columns=TRADE_FLOW.columns))
     parts = [part for part in (held, fresh) if len(part)] or [held]
     merged = pd.concat(parts, ignore_index=True).drop_duplicates(["hour", "coin"], keep="last")
     expected = work.owed(DATASET, day, HOUR_MS, merged, "hour")
-    work.write(DATASET, day, merged, cover(merged, "hour", expected, over=work.over(day)))
+    work.write(DATASET, day, merged, cover(merged, "hour", expected, over=work.over(day), note=work.ended(day)))
 
 
 def _requests(work: Round) -> int:

@@ -24,14 +24,16 @@ from butterquant_assets.market.collector.collect_snapshots import (
     close_days,
     collect_books,
     collect_tiers,
+    confirm_ends,
     earliest,
     follow,
     listed_now,
+    recount_books,
 )
-from butterquant_assets.market.collector.collect_trades import collect_trades
+from butterquant_assets.market.collector.collect_trades import collect_trades, recount_trades
 from butterquant_assets.market.collector.days import day_at
 from butterquant_assets.market.collector.limiter import PERMITTED
-from butterquant_assets.market.collector.progress import Progress, is_settled
+from butterquant_assets.market.collector.progress import Progress
 from butterquant_assets.market.collector.questions import (
     CRYPTO_BARS,
     FUNDING_RATES,
@@ -158,6 +160,10 @@ async def _collect(
             raise ConfigError(f"crypto start {first} lies after {last}, the last day there is: choose an earlier one")
         work = Round(config, store, Progress(folder), client, now, first, last, full)
         await follow(work, await listed_now(work), environment, ranking_client)
+        for day in await confirm_ends(work):
+            work.progress.reopen(day)
+            recount_books(work, day)
+            recount_trades(work, day)
         close_days(work)
         await _side_by_side(*_tasks(work, datasets))
         work.progress.save()
@@ -229,7 +235,7 @@ def _report(work: Round, datasets: frozenset[str]) -> CryptoCollection:
     sent = work.client.limiter.sent
     return CryptoCollection(
         at=f"{day_at(work.now)}T{_clock(work.now)}",
-        coins=tuple(sorted(work.listings)),
+        coins=work.followed,
         changed={dataset: work.changed[dataset] for dataset in sorted(work.changed)},
         incomplete=incomplete,
         incomplete_days=count,
@@ -240,9 +246,6 @@ def _report(work: Round, datasets: frozenset[str]) -> CryptoCollection:
 
 
 def _complete(work: Round, dataset: str, day: str) -> bool:
-    asked = work.progress.of(dataset, day)
-    if asked is not None and not asked.tries and is_settled(day, asked.at) and work.wanted(day) <= set(asked.coins):
-        return work.store.path(dataset, day).is_file()  # nothing was missing when it was last asked for
     held = work.store.day(dataset, day)
     return held is not None and held.coverage.complete
 

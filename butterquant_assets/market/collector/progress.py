@@ -3,8 +3,8 @@
 How complete a day is stands in its file. Beside the files, `progress.json` remembers when each day was last asked for,
 which coins the exchange answered for, and how often an answer lacked rows, so that a gap the exchange itself has is not
 asked for for ever. Only answers count: what got none is asked for again however often that takes. It also remembers
-when listed coins cease to trade. Without the file everything is asked for again, and a day on which a coin was delisted
-is no longer known to be whole: nothing else is lost.
+when listed coins cease to trade, and from when to when those that are followed did. Without the file everything is
+asked for again, and a day on which a coin was delisted is no longer known to be whole: nothing else is lost.
 
 What belongs here: that file, and the rules of what is needed. What does not: asking (`collection.py`).
 """
@@ -12,13 +12,14 @@ What belongs here: that file, and the rules of what is needed. What does not: as
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.foundation.files import write_atomically
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, start_of
+from butterquant_assets.market.collector.lives import Life
 
 FILE = "progress.json"
 FORMAT = 2
@@ -111,12 +112,39 @@ class Progress:
         self._asked: dict[str, dict[str, Asked]] = {}
         self.ends: dict[str, int] = {}
         """When coins cease to trade, ms, as the exchange said while it listed them."""
+        self.lives: dict[str, tuple[Life, ...]] = {}
+        """Listings of each coin that is or was followed, oldest first."""
         if self._path.exists():
             self._load()
 
     def of(self, dataset: str, day: str) -> Asked | None:
         """What is remembered of a day."""
         return self._asked.get(dataset, {}).get(day)
+
+    def life(self, coin: str, day: str) -> Life | None:
+        """The listing a coin had on a UTC day, or has since."""
+        known = [life for life in self.lives.get(coin, ()) if life.listed < start_of(day) + DAY_MS]
+        return known[-1] if known else None
+
+    def owing(self, day: str) -> Iterator[tuple[str, Life]]:
+        """Coins that were followed and may have traded on some of a UTC day."""
+        for coin, lives in sorted(self.lives.items()):
+            yield from ((coin, life) for life in lives if life.owes(day))
+
+    def unsettled(self, coin: str) -> bool:
+        """Whether a coin is still to be asked for on some day on which it was asked for before."""
+        for days in self._asked.values():
+            for day, asked in days.items():
+                if coin in asked.coins and not is_settled(day, asked.at):
+                    return True
+                if coin in asked.tries and not asked.gives_up(coin):
+                    return True
+        return False
+
+    def reopen(self, day: str) -> None:
+        """Forget that a day was asked for."""
+        for days in self._asked.values():
+            days.pop(day, None)
 
     def note(
         self,
@@ -163,7 +191,9 @@ class Progress:
             }
             for dataset, entries in sorted(self._asked.items())
         }
-        document = {"format": FORMAT, "ends": self.ends, "coins": [list(coins) for coins in groups], "days": days}
+        lives = {coin: [asdict(life) for life in several] for coin, several in self.lives.items()}
+        coins = [list(several) for several in groups]
+        document = {"format": FORMAT, "ends": self.ends, "lives": lives, "coins": coins, "days": days}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path, (json.dumps(document, sort_keys=True) + "\n").encode())
 
@@ -186,6 +216,9 @@ class Progress:
                 for dataset, entries in document["days"].items()
             }
             self.ends = {str(coin): int(moment) for coin, moment in document["ends"].items()}
+            # A file that was written before lives were noted has none.
+            noted = document.get("lives", {})
+            self.lives = {str(coin): tuple(Life(**life) for life in several) for coin, several in noted.items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise SourceError(
                 f"{self._path} cannot be read ({type(error).__name__}: {error}), expected the collector's memory: "

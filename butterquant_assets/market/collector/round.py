@@ -15,7 +15,8 @@ import pandas as pd
 from butterquant_assets.foundation.errors import SourceError
 from butterquant_assets.market.collector.answers import UnknownSymbolError
 from butterquant_assets.market.collector.client import ExchangeClient
-from butterquant_assets.market.collector.days import DAY_MS, day_range, start_of
+from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, day_range, start_of
+from butterquant_assets.market.collector.lives import Life
 from butterquant_assets.market.collector.progress import Progress, needed
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_coverage import Coverage, Stamps
@@ -28,10 +29,21 @@ SILENCES = 3
 
 @dataclass(frozen=True)
 class Listing:
-    """A coin's swap: coins in a contract, and when it was listed (ms)."""
+    """A coin's swap.
+
+    Parameters
+    ----------
+    contract_value
+        coins in a contract
+    listed
+        when it was listed, ms
+    left
+        from when on it is followed no more, ms: only what earlier days lack is asked for; None while it is
+    """
 
     contract_value: float
     listed: int
+    left: int | None = None
 
 
 @dataclass
@@ -49,7 +61,7 @@ class Round:
     full
         whether everything is asked for again
     listings
-        coins that are followed and listed
+        coins that are listed, and followed or not yet collected to the end of their last day
     problems
         sentences
     silences
@@ -73,6 +85,12 @@ class Round:
     silences: Counter[tuple[str, str]] = field(default_factory=Counter)
     states: Mapping[str, str] = field(default_factory=dict)
     changed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Coins that are followed now, ascending."""
+        listed = sorted(self.listings.items())
+        return tuple(coin for coin, listing in listed if listing.left is None or self.now < listing.left)
 
     def complain(self, problem: str) -> None:
         """Note a problem, once, and not without end."""
@@ -99,9 +117,14 @@ class Round:
         return [day for day in found if start_of(day) >= oldest]
 
     def wanted(self, day: str) -> frozenset[str]:
-        """Coins that have a market on some of the day."""
-        end = min(start_of(day) + DAY_MS, self.now)
-        return frozenset(coin for coin, listing in self.listings.items() if listing.listed < end)
+        """Coins that have a market on some of the day, and are followed on it."""
+        start = start_of(day)
+        end = min(start + DAY_MS, self.now)
+        return frozenset(
+            coin
+            for coin, listing in self.listings.items()
+            if listing.listed < end and (listing.left is None or start < listing.left)
+        )
 
     def needs(self, dataset: str, days: Iterable[str]) -> dict[str, frozenset[str]]:
         """Coins to ask for, by day; days that need none are left out."""
@@ -149,9 +172,10 @@ class Round:
         stamp: str,
         listed: Mapping[str, int] | None = None,
     ) -> dict[str, Stamps]:
-        """What is `expected`, and what coins lack that have rows on the day but are not asked for now.
+        """What is `expected`, and what coins lack that were followed on the day but are not asked for now.
 
-        Such a coin may have traded on, so that from its first row on every closed bar counts, until it is delisted.
+        Such a coin may have traded on, so that from its first row on every closed bar counts, until it is delisted. One
+        that was followed when the collector stopped counts without a row.
 
         Parameters
         ----------
@@ -162,14 +186,35 @@ class Round:
         """
         found = self.expected(day, bar, listed)
         others = rows[~rows["coin"].isin(list(found))]
-        if others.empty:
-            return found
         before = self.lacking(dataset, day)
         for coin, first in others.groupby("coin")[stamp].min().items():
             begin = int(first.to_datetime64().astype("datetime64[ms]").astype(np.int64))
-            stamps = _stamps(begin, self._closed(day, bar, str(coin)), bar)
-            found[str(coin)] = np.union1d(stamps, before.get(str(coin), stamps[:0]))
+            closed = self._closed(day, bar, str(coin))
+            stamps = _stamps(begin, closed, bar)
+            lacked = before.get(str(coin), stamps[:0])
+            found[str(coin)] = np.union1d(stamps, lacked[lacked < np.datetime64(closed, "ms")])
+        for coin, life in self.progress.owing(day):
+            begin = -(-max(life.since, start_of(day)) // bar) * bar
+            stamps = _stamps(begin, self._until(day, bar, life.closed(bar)), bar)
+            found[coin] = np.union1d(stamps, found.get(coin, stamps[:0]))
         return found
+
+    def gone(self, coin: str, day: str) -> int | None:
+        """From when on a coin that traded on the day certainly does no more, ms; None where that is not known."""
+        life = self.progress.life(coin, day)
+        return self.progress.ends.get(coin) if life is None else life.gone
+
+    def ended(self, day: str) -> str:
+        """Coins that ended unannounced on some of the day, in words; "" for none."""
+        start = start_of(day)
+        return "; ".join(
+            f"{coin} ended unannounced between {_minute(life.last_live)} and {_minute(life.gone)}"
+            for coin, lives in sorted(self.progress.lives.items())
+            for life in lives
+            if life.unannounced and life.gone is not None
+            # An end in the first hour of a day takes no bar of it.
+            if life.last_live < start + DAY_MS and start < life.gone // HOUR_MS * HOUR_MS
+        )
 
     def lacking(self, dataset: str, day: str) -> dict[str, Stamps]:
         """Stamps that a stored day is known to lack, by coin."""
@@ -178,18 +223,25 @@ class Round:
         return {coin: np.array(stamps, dtype="datetime64[us]") for coin, stamps in missing.items()}
 
     def _closed(self, day: str, bar: int, coin: str) -> int:
-        """When the last closed bar of a day ended, ms.
+        """When the last bar of a day ended that a coin owes, ms."""
+        life, ends = self.progress.life(coin, day), self.progress.ends.get(coin)
+        if life is None and ends is not None:
+            life = Life(0, 0, 0, ends)
+        return self._until(day, bar, life.closed(bar) if life is not None else None)
 
-        The bar with which a coin ceases to trade is not expected: once it has closed, nobody can ask for it.
-        """
+    def _until(self, day: str, bar: int, last: int | None) -> int:
+        """When the last closed bar of a day ended, ms, where `last` is the end of the last there is."""
         closed = min(start_of(day) + DAY_MS, self.now // bar * bar)
-        ends = self.progress.ends.get(coin)
-        return closed if ends is None else min(closed, (ends - 1) // bar * bar)
+        return closed if last is None else min(closed, last)
 
     def write(self, dataset: str, day: str, rows: pd.DataFrame, coverage: Coverage) -> None:
         """Publish a day and count it where it changed."""
         if self.store.write(dataset, day, rows, coverage):
             self.changed[dataset] += 1
+
+
+def _minute(moment: int) -> str:
+    return str(np.datetime64(moment, "ms").astype("datetime64[m]"))
 
 
 def _stamps(begin: int, end: int, bar: int) -> Stamps:

@@ -25,6 +25,7 @@ from butterquant_assets.market.crypto_coverage import Coverage
 from butterquant_assets.market.crypto_schemas import DELIVERED, no_rows
 from butterquant_assets.market.crypto_sources.cleaned import CleanedSource, utc_now
 from butterquant_assets.market.crypto_sources.store import REJECTS, CryptoStore, StoredDay, columns_of
+from butterquant_assets.market.crypto_traits import SIMULATED
 
 NOT_COLLECTED = Coverage(0, 0, note="not collected")
 BORROWED = "ranked on another day: survivors' bias"
@@ -59,7 +60,6 @@ class StoreTables:
     """Raw tables of a store, each day as it was when it was last looked at, or as it is where it never was."""
 
     name = "okx"
-    simulated = False
 
     def __init__(self, folder: Path) -> None:
         self.store = CryptoStore(folder)
@@ -77,9 +77,19 @@ class StoreTables:
         finally:
             self._looks = False
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the exchange that was asked trades simulated coins."""
+        days = self.store.days("crypto_bars")
+        return bool(days) and bool(self.store.read("crypto_bars", days[:1])["coin"].str.startswith(SIMULATED).any())
+
     def describe(self) -> dict[str, str | int | float]:
         """Where the rows come from."""
-        return {"source": self.name, "simulated": "no", "collected from": "OKX v5 REST, linear USDT swaps"}
+        if self.simulated:
+            asked, invented = "a simulated exchange that speaks OKX's v5 REST", f"everything ({SIMULATED} coins)"
+        else:
+            asked, invented = "OKX v5 REST, linear USDT swaps", "no"
+        return {"source": self.name, "simulated": invented, "collected from": asked}
 
     def refresh(self) -> None:
         """List the ranked days anew where nothing was looked at yet; else `looking` does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +13,15 @@ import pytest
 
 from butterquant_assets.market.collector.collect_grid import _settlements
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, start_of
-from butterquant_assets.market.collector.progress import Progress
+from butterquant_assets.market.collector.progress import MOST_TRIES, Progress
 from butterquant_assets.market.collector.round import Round
 from butterquant_assets.market.crypto_config import CryptoConfig
 from butterquant_assets.market.crypto_coverage import Coverage
-from butterquant_assets.market.crypto_sources.store import CryptoStore
+from butterquant_assets.market.crypto_sources.okx import OkxCryptoSource
+from butterquant_assets.market.crypto_sources.store import REJECTS, CryptoStore
 from butterquant_tests.market.collector.collecting import Desk, Watched, day_before, desk
 from butterquant_tests.market.collector.test_listings import Announcing
+from butterquant_tests.market.exchange.asking import NOW
 
 DAY, NEXT = "2024-03-01", "2024-03-02"
 
@@ -167,3 +171,86 @@ def test_a_day_on_which_a_coin_ends_after_a_longer_interval_can_be_whole(tmp_pat
         held = one.store.day("funding_rates", TOMORROW)
         assert held is not None
         assert "SIMETH" not in held.coverage.missing
+
+
+class Kept(Announcing):
+    """The simulated market of which only so many days of settlements are kept, or so many shown in one answer."""
+
+    def __init__(self, days: int, most: int = 400) -> None:
+        super().__init__()
+        self.days, self.most = days, most
+
+    def settlements(self, base: str, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        stamps, rates = super().settlements(base, max(first, NOW - self.days * DAY_MS), end)
+        return stamps[-self.most :], rates[-self.most :]
+
+
+def test_settlements_beyond_the_exchanges_reach_are_no_whole_day_and_not_asked_for_for_ever(tmp_path: Path) -> None:
+    watched = Watched()
+    span: dict[str, Any] = {"datasets": ("funding_rates",), "start": day_before(92), "end": day_before(87)}
+    with desk(tmp_path, venue=Kept(days=89), faults=watched) as one:
+        for _ in range(MOST_TRIES):
+            report = one.collect(**span, symbols=("SIMBTC",))
+        found = [one.store.day("funding_rates", day) for day in one.store.days("funding_rates")]
+        told = [(held.rows, held.coverage.expected, held.coverage.complete) for held in found if held is not None]
+        assert told == [(0, 3, False), (0, 3, False), (2, 3, False), (3, 3, True), (3, 3, True)]
+        assert report.incomplete_days == 3
+        assert "SIMBTC lie beyond the exchange's reach" in report.incomplete["funding_rates"]
+        before = watched.asked[FUNDING]
+        one.collect(**span, symbols=("SIMBTC",))
+        assert watched.asked[FUNDING] == before
+
+
+def test_settlements_that_a_short_page_leaves_out_are_asked_for_again(tmp_path: Path) -> None:
+    venue = Kept(days=90, most=7)
+    span: dict[str, Any] = {"datasets": ("funding_rates",), "start": day_before(9), "end": day_before(2)}
+    with desk(tmp_path, venue=venue) as one:
+        assert one.collect(**span, symbols=("SIMBTC",)).incomplete_days >= 6
+        held = one.store.day("funding_rates", day_before(9))
+        assert held is not None
+        assert "reach" not in held.coverage.sentence()
+        venue.most = 400
+        assert one.collect(**span, symbols=("SIMBTC",)).incomplete_days == 0
+
+
+class Erring(Announcing):
+    """The simulated market, of which one hour of one coin cannot be true now and then."""
+
+    def __init__(self, hour: int) -> None:
+        super().__init__()
+        self.hour, self.errs = hour, False
+
+    def bars(self, kind: Any, base: str, *window: Any) -> Any:
+        found = super().bars(kind, base, *window)
+        wrong = (found.stamp == self.hour) & self.errs & (base == "SIMETH")
+        return replace(found, high=np.where(wrong, found.low * 0.5, found.high))
+
+    def open_interest(self, base: str, moments: np.ndarray) -> np.ndarray:
+        wrong = (moments == self.hour + HOUR_MS) & self.errs & (base == "SIMETH")
+        return np.where(wrong, 0.0, super().open_interest(base, moments))
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+def test_a_row_that_cannot_be_true_replaces_none_and_is_asked_for_again(good_first: bool, tmp_path: Path) -> None:
+    span: dict[str, Any] = {"datasets": ("crypto_bars", "open_interest"), "start": LONG_AGO, "end": LONG_AGO}
+    venue = Erring(start_of(LONG_AGO) + 13 * HOUR_MS)
+    with desk(tmp_path, venue=venue) as one:
+        if good_first:
+            one.collect(**span)
+        venue.errs = True
+        report = one.collect(**span, full=True)
+        rejects = one.store.read(REJECTS, [LONG_AGO])
+        assert sorted(rejects["reason"]) == ["ohlc_violation", "zero"]
+        assert set(rejects["action"]) == {"rejected"}
+        assert report.incomplete_days == (0 if good_first else 2)
+        if not good_first:
+            held = one.store.day("crypto_bars", LONG_AGO)
+            assert held is not None
+            assert held.coverage.missing == {"SIMETH": (f"{LONG_AGO}T13:00",)}
+        venue.errs = False
+        assert one.collect(**span).incomplete_days == 0
+        cleaned = OkxCryptoSource(tmp_path, lambda: datetime.fromtimestamp(NOW / 1e3, UTC))
+        for dataset in span["datasets"]:
+            delivery = cleaned.fetch(dataset, [LONG_AGO])
+            assert delivery.coverage[LONG_AGO].complete
+            assert len(delivery.rows) == 48

@@ -70,7 +70,8 @@ def test_every_endpoint_recovers_from_every_fault(kind: FaultKind, healthy: Cryp
         # What the exchange took back is on record, and nothing else.
         noted = bars(one.store, REJECTS)
         assert set(noted["dataset"]) == (set(GRIDS) if kind is FaultKind.REVISED else set())
-        assert (noted["reason"] == "revised").all()
+        # A price that was moved may leave its own bar, which is refused at once.
+        assert set(noted["reason"]) <= {"revised", "ohlc_violation"}
     assert all(faults.endpoints[path] for path in PERMITTED)
 
 

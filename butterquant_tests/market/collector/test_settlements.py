@@ -84,3 +84,47 @@ def test_settlements_some_seconds_late_are_in_time() -> None:
     early = at(0, 4) + np.array([7_000, 0])
     assert missing_settlements(early, int(at(9)[0]), START).tolist() == at(8).tolist()
     assert len(missing_settlements(stamps, int(stamps[-1]), START)) == 0
+
+
+@pytest.mark.parametrize(
+    ("hours", "lost"),
+    [
+        ([0, 1, 2, 7, 11, 15], [3]),  # of 1 and 4 hours: no interval is of 5
+        ([0, 1, 2, 5, 7, 9], [3]),
+        ([0, 8, 16, 20, 22, 24], [18]),  # shortened to 2, not to 4
+        ([0, 4, 8, 14, 16, 18], [12]),
+        ([0, 8, 16, 28, 32, 36], [24]),
+        ([0, 8, 16, 25, 26, 27], [24]),
+    ],
+)
+def test_an_odd_interval_beside_a_change_is_a_hole(hours: list[int], lost: list[int]) -> None:
+    stamps = at(*hours)
+    assert missing_settlements(stamps, int(stamps[-1]), START).tolist() == at(*lost).tolist()
+    odd = hours.index(next(hour for hour in hours if hour > lost[0]))
+    assert np.flatnonzero(np.isnan(interval_hours(stamps))).tolist() == [0, odd]
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 6, 8])
+def test_a_loss_before_the_first_settlement_is_named(step: int) -> None:
+    stamps = at(*range(48, 96, step))
+    lost = missing_settlements(stamps, int(stamps[-1]), START)
+    assert lost.tolist() == at(*range(step, 48, step)).tolist()
+    in_time = int(stamps[0]) - step * HOUR_MS
+    assert len(missing_settlements(stamps, int(stamps[-1]), in_time)) == 0
+
+
+def test_where_nothing_came_at_all_every_day_lacks_something() -> None:
+    lost = (missing_settlements(at(), START + 96 * HOUR_MS, START) - START) // (24 * HOUR_MS)
+    assert set(lost.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_whole_schedule_is_blamed_and_most_torn_ones_are(seed: int) -> None:
+    rng, noticed, torn = np.random.default_rng(seed), 0, 200
+    for _ in range(torn):
+        steps = np.repeat(rng.choice([1, 2, 4, 6, 8], 4), rng.integers(3, 10, 4))
+        whole = at(*np.append(0, np.cumsum(steps)))
+        assert len(missing_settlements(whole, int(whole[-1]), START)) == 0
+        left = np.delete(whole, rng.integers(2, len(whole) - 3))
+        noticed += len(missing_settlements(left, int(whole[-1]), START)) > 0
+    assert noticed > 0.9 * torn

@@ -47,6 +47,17 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
         OkxCryptoSource(tmp_path / "none").span()
 
 
+def test_a_store_says_whether_its_coins_are_simulated(store: CryptoStore, tmp_path: Path) -> None:
+    source = source_of(store)
+    assert (source.simulated, source.describe()["simulated"]) == (False, "no")
+    invented = CryptoStore(tmp_path / "invented")
+    assert not source_of(invented).simulated
+    store_bars(invented, raw_bars().assign(coin="SIMBTC"))
+    source = source_of(invented)
+    assert (source.simulated, source.describe()["simulated"]) == (True, "everything (SIM coins)")
+    assert "simulated exchange" in str(source.describe()["collected from"])
+
+
 def test_stored_bars_are_flagged_against_the_stored_mark(store: CryptoStore) -> None:
     wrong = raw_bars()
     wrong.loc[30, "close"] *= 1.05
