@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster import DagsterEventType
 
-from butterquant_assets.automation.requests import FINGERPRINT_TAG
+from butterquant_assets.automation.requests import FINGERPRINT_TAG, WITHOUT_KEYS_TAG
 from butterquant_assets.monitoring.failure_assets import failure_of, months_of, planned_steps
 from butterquant_assets.monitoring.run_failures import FailedRun, SucceededRun, failure_identity
 
@@ -61,7 +61,7 @@ def failures_after(instance: dg.DagsterInstance, mark: Mark | None) -> tuple[lis
         run = instance.get_run_by_id(run_id)
         if run is not None:
             message, steps = failure_of(instance, run_id)
-            months = months_of(run.tags)
+            months = _months(run)
             found.append(FailedRun(run_id, run.job_name, message, tuple(sorted(steps)), place, months))
     return found, Mark(reached, max([*(record.timestamp for record in records), mark.at or 0.0]))
 
@@ -73,7 +73,7 @@ def successes_after(instance: dg.DagsterInstance, place: int) -> list[SucceededR
     for record in reversed(instance.fetch_run_status_changes(asked, limit=AT_ONCE).records):
         run = instance.get_run_by_id(record.run_id)
         if run is not None:
-            steps, months = planned_steps(instance, run), months_of(run.tags)
+            steps, months = planned_steps(instance, run), _months(run)
             found.append(SucceededRun(run.run_id, run.job_name, steps, record.storage_id, months))
     return found
 
@@ -104,3 +104,7 @@ def _page(instance: dg.DagsterInstance, after: int) -> Sequence[dg.EventLogRecor
         limit=AT_ONCE,
         ascending=True,
     ).records
+
+
+def _months(run: dg.DagsterRun) -> tuple[str, str] | None:
+    return None if WITHOUT_KEYS_TAG in run.tags else months_of(run.tags)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from butterquant_assets.foundation.errors import ConfigError
-from butterquant_assets.foundation.freshness import Freshness, Plan
+from butterquant_assets.foundation.freshness import NOT_IN_WAREHOUSE, Freshness, Plan
 from butterquant_assets.foundation.lake import combine
 from butterquant_assets.orchestration.house import House
 from butterquant_assets.orchestration.pools import TRAINING_POOL
@@ -14,6 +14,8 @@ from butterquant_assets.orchestration.pools import TRAINING_POOL
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 FINGERPRINT_TAG = "butterquant/fingerprint"
 REASON_TAG = "butterquant/reason"
+WITHOUT_KEYS_TAG = "butterquant/without-partitions"
+"""On a run that concerns no month (day): Dagster wants a range all the same."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def request_of(plan: Plan, house: House, freshness: Freshness | None = None) -> 
     ]
     count = sum(len(keys) for keys in plan.stale.values())
     first = next(j.reasons[0] for keys in plan.stale.values() for j in keys.values())
-    tags = {
+    whole = {} if plan.key_range() else {WITHOUT_KEYS_TAG: "yes"}
+    tags = whole | {
         RANGE_START: start,
         RANGE_END: end,
         FINGERPRINT_TAG: combine([*stale, *inputs]),
@@ -96,7 +99,8 @@ def waiting_for_retrain(plan: Plan, freshness: Freshness, house: House) -> froze
     """Trained assets, with their families, that are stale only because there is something newer to learn from.
 
     A family of which something is missing or damaged is made at once. One whose code or configuration changed waits
-    like the others: a retrain has a recorded reason, and is not repeated at every edit.
+    like the others: a retrain has a recorded reason, and is not repeated at every edit. What is stale only because the
+    warehouse does not hold it learns nothing new, and does not wait.
     """
     waiting: set[str] = set()
     for trained, family in trained_families(house).items():
@@ -104,8 +108,13 @@ def waiting_for_retrain(plan: Plan, freshness: Freshness, house: House) -> froze
         lost = any(entry.footer is None or entry.damage or entry.missing_artifacts for entry in held)
         concerned = any(plan.affected.get(name) for name in house.declaration(trained).names)
         if concerned and not lost:
-            waiting |= family
+            waiting |= {name for name in family if not _only_unrecorded(plan, name)}
     return frozenset(waiting)
+
+
+def _only_unrecorded(plan: Plan, name: str) -> bool:
+    judged = plan.stale.get(name, {}).values()
+    return bool(judged) and all(judgement.reasons == (NOT_IN_WAREHOUSE,) for judgement in judged)
 
 
 def without(plan: Plan, names: Collection[str]) -> Plan:

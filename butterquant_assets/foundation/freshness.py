@@ -21,6 +21,7 @@ from butterquant_assets.foundation.lake import Footer, combine
 
 By = Literal["content", "group", "partition", "in_force"]
 PART_OF_A_FILE: tuple[By, ...] = ("partition", "in_force")
+NOT_IN_WAREHOUSE = "the warehouse does not hold it"
 Key = str | None  # a month or a day, or None for an unpartitioned asset
 
 
@@ -252,7 +253,7 @@ class Freshness:
         if held.missing_artifacts:
             reasons, groups = [*reasons, f"missing or altered {', '.join(held.missing_artifacts)}"], None
         if node.in_warehouse and not held.in_warehouse:
-            reasons, groups = [*reasons, "the warehouse does not hold it"], None
+            reasons, groups = [*reasons, NOT_IN_WAREHOUSE], None
         return Judgement(State.STALE, tuple(reasons), groups) if reasons else CURRENT
 
     def _waits_for(self, node: Node, key: Key) -> tuple[str, ...]:

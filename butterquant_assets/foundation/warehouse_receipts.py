@@ -8,6 +8,7 @@ no Dagster. What does not belong here: what a missing receipt means (`freshness`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from butterquant_assets.foundation.errors import WarehouseError
@@ -16,6 +17,8 @@ from butterquant_assets.foundation.warehouse import Warehouse
 from butterquant_assets.foundation.warehouse_url import sqlite_file
 
 Key = str | None
+
+_WITHOUT_TABLE = re.compile("no such table|UndefinedTable")
 
 
 def receipt_of(footer: Footer) -> str:
@@ -45,8 +48,10 @@ def held_receipts(warehouse_url: str) -> dict[str, dict[Key, str]]:
     with Warehouse(warehouse_url) as warehouse:
         try:
             rows = warehouse.fetch("warehouse_receipts")
-        except WarehouseError:
-            # A database without the table yet. Migrating first would lock it at every look.
+        except WarehouseError as error:
+            if not _WITHOUT_TABLE.search(str(error)):
+                raise
+            # A database of an earlier version. Migrating first would lock it at every look.
             warehouse.migrate()
             rows = warehouse.fetch("warehouse_receipts")
     held: dict[str, dict[Key, str]] = {}

@@ -18,7 +18,6 @@ from butterquant_assets.market.crypto_schemas import CRYPTO_REJECTS, DELIVERED, 
 from butterquant_assets.market.schemas import brackets
 
 Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 REJECTED, NOTED = "rejected", "noted"
 PRICES = ("open", "high", "low", "close")
@@ -31,10 +30,7 @@ APART = np.timedelta64(30, "m")
 SETTLED_WITHIN = np.timedelta64(1, "m")
 """Settlements are stamped up to a few milliseconds off the hour they belong to."""
 
-INTERVALS = (1, 2, 4, 6, 8)
-"""Hours between settlements that OKX knows."""
-
-LONGEST_INTERVAL = float(max(INTERVALS))
+LONGEST_INTERVAL = 8.0
 
 
 @dataclass(frozen=True)
@@ -85,29 +81,6 @@ def screen(dataset: str, raw: pd.DataFrame, until: np.datetime64 | None = None) 
     return Screened(raw.reset_index(drop=True), join_rejects(rejects))
 
 
-def lasting_intervals(gaps: Floats) -> Floats:
-    """What interval each time between neighbouring settlements of one coin is.
-
-    An interval is one of `INTERVALS` and lasts when it changes. A single odd one is two with a settlement between them
-    that did not come, or one that nothing tells yet.
-
-    Parameters
-    ----------
-    gaps
-        hours between neighbouring settlements in order of time, shape (n,)
-
-    Returns
-    -------
-    array
-        whole hours, shape (n,); NaN for what is no interval, or equals neither the one before nor the one after
-    """
-    whole = np.rint(gaps)
-    on_time = np.abs(gaps - whole) * np.timedelta64(1, "h") <= SETTLED_WITHIN
-    same = whole[1:] == whole[:-1]
-    lasts = (np.append(False, same) | np.append(same, False))[: len(whole)]
-    return np.where(np.isin(whole, INTERVALS) & on_time & lasts, whole, np.nan)
-
-
 def settle(settlements: pd.DataFrame) -> pd.DataFrame:
     """Fill ``interval_hours`` from the times between settlements of a coin.
 
@@ -119,13 +92,19 @@ def settle(settlements: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        the same rows; the interval is missing for a coin's first row and where `lasting_intervals` knows none
+        the same rows; the interval is missing for a coin's first row, after more than eight hours, and where it is
+        longer than the one before, unless the next settlement comes after as long again: only that tells an interval
+        that was lengthened from settlements that did not come
     """
-    hours = np.full(len(settlements), np.nan)
-    for places in settlements.groupby("coin").indices.values():
-        stamps = settlements["settled_at"].to_numpy()[places]
-        hours[places[1:]] = lasting_intervals(np.diff(stamps) / np.timedelta64(1, "h"))
-    found = pd.Series(hours, settlements.index)
+    before = settlements.groupby("coin")["settled_at"].shift()
+    hours = (settlements["settled_at"] - before).to_numpy() / np.timedelta64(1, "h")
+    whole = np.rint(hours)
+    good = (
+        (np.abs(hours - whole) * np.timedelta64(1, "h") <= SETTLED_WITHIN) & (whole >= 1) & (whole <= LONGEST_INTERVAL)
+    )
+    of_coin = pd.Series(whole, index=settlements.index).groupby(settlements["coin"])
+    former, following = (of_coin.shift(places).to_numpy() for places in (1, -1))
+    found = pd.Series(np.where(good & (~(whole > former) | (whole == following)), whole, np.nan), settlements.index)
     return settlements.assign(interval_hours=settlements["interval_hours"].fillna(found))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from butterquant_assets.automation import failed_runs
 from butterquant_assets.automation.failed_runs import Mark, failures_after, successes_after
-from butterquant_assets.automation.requests import RANGE_END, RANGE_START
+from butterquant_assets.automation.requests import RANGE_END, RANGE_START, WITHOUT_KEYS_TAG
 
 
 @pytest.fixture
@@ -76,6 +76,9 @@ def test_runs_say_which_months_they_were_about(instance: dg.DagsterInstance) -> 
     instance.report_run_failed(instance.create_run_for_job(nothing, tags=tags))
     done = instance.create_run_for_job(nothing, tags={"dagster/partition": "2024-02"})
     instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "nothing"), done.run_id)
+    whole = instance.create_run_for_job(nothing, tags={**tags, WITHOUT_KEYS_TAG: "yes"})
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "nothing"), whole.run_id)
     ((failed,), _) = failures_after(instance, start)
-    (succeeded,) = successes_after(instance, 0)
-    assert (failed.months, succeeded.months) == (("2024-01", "2024-06"), ("2024-02", "2024-02"))
+    assert failed.months == ("2024-01", "2024-06")
+    months = {run.run_id: run.months for run in successes_after(instance, 0)}
+    assert months == {done.run_id: ("2024-02", "2024-02"), whole.run_id: None}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from butterquant_assets.foundation.contracts import Verdict
+from butterquant_assets.foundation.errors import WarehouseError
 from butterquant_assets.foundation.lake import Footer
+from butterquant_assets.foundation.sql_files import sql_folder
 from butterquant_assets.foundation.warehouse import Warehouse
 from butterquant_assets.foundation.warehouse_receipts import (
     forget_receipts,
@@ -48,3 +51,16 @@ def test_looking_makes_no_database_and_brings_an_earlier_one_up_to_date(tmp_path
     assert held_receipts(f"sqlite:///{file}") == {}
     with Warehouse(f"sqlite:///{file}") as warehouse:
         assert warehouse.migrate() == []
+
+
+def test_a_database_of_an_earlier_version_holds_no_receipts(warehouse_url: str, tmp_path: Path) -> None:
+    earlier = Path(shutil.copytree(sql_folder(), tmp_path / "sql"))
+    (earlier / "migrations" / "0013_warehouse_receipts.sql").unlink()
+    with Warehouse(warehouse_url, earlier) as warehouse:
+        warehouse.migrate()
+    assert held_receipts(warehouse_url) == {}
+
+
+def test_a_database_that_cannot_be_reached_is_no_database_without_receipts() -> None:
+    with pytest.raises(WarehouseError, match="warehouse_receipts failed on"):
+        held_receipts("postgresql://nobody@127.0.0.1:1/x")

@@ -41,8 +41,8 @@ CREATE TABLE decision_revisions (
 
 CREATE INDEX decision_revisions_decision ON decision_revisions (session, ticker, track, decided_by, superseded_at);
 
--- Everything that was ever said, with the time it stood (naive UTC, said_until excluded, NULL: it stands). What stood at
--- a moment is said_since < moment AND (said_until IS NULL OR said_until >= moment). A replay has no former versions.
+-- Everything that was ever said, with the time it stood (naive UTC, said_until NULL: it stands). What stood just before a
+-- moment is said_since < moment AND (said_until IS NULL OR said_until >= moment). A replay has no former versions.
 CREATE VIEW decision_versions AS
 SELECT
     session, ticker, track, decided_by, COALESCE(revised_at, decided_at) AS said_since,

@@ -256,8 +256,10 @@ def _settlements(
         lost = before.get(coin, mine[:0])
         gone = work.gone(coin, day)
         if coin in fresh:
-            since = max(work.listings[coin].listed, start - FUNDING_RATES.margin)
-            stamps = missing_settlements(fresh[coin].stamp, known_until, since, gone)
+            listed, reach = work.listings[coin].listed, start - FUNDING_RATES.margin
+            stamps = missing_settlements(
+                fresh[coin].stamp, known_until, max(listed, reach), gone, listed=listed > reach
+            )
             lost = as_times(stamps[(stamps >= start) & (stamps < over)])
         elif coin not in wanted or coin in unsure:
             # Not asked for now, or in vain, it may have traded on: what its own rhythm lets expect until the end is
@@ -265,8 +267,9 @@ def _settlements(
             known = np.sort(np.append(as_stamps(settled), as_stamps(beside.loc[beside["coin"] == coin, "settled_at"])))
             end = min(over, work.now, *([] if gone is None else [gone]))
             life = work.progress.life(coin, day)
-            since = start if life is None else max(start - LONGEST_HOURS * HOUR_MS, life.since)
-            stamps = missing_settlements(known, end + LONGEST_HOURS * HOUR_MS, since, gone)
+            begun, reach = 0 if life is None else life.since, start - LONGEST_HOURS * HOUR_MS
+            since = start if life is None else max(reach, begun)
+            stamps = missing_settlements(known, end + LONGEST_HOURS * HOUR_MS, since, gone, listed=begun > reach)
             stamps = stamps[(stamps >= start) & (stamps < end)]
             lost = np.union1d(lost[lost < np.datetime64(end, "ms")], as_times(stamps))
         expected[coin] = np.union1d(mine, lost)

@@ -20,6 +20,7 @@ from butterquant_assets.market.collector.answers import NO_INSTRUMENT, AccessErr
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, day_at, day_range, start_of
 from butterquant_assets.market.collector.lives import Life, absent, dropped, resting, to_confirm
 from butterquant_assets.market.collector.lives import followed as followed_on
+from butterquant_assets.market.collector.questions import GRIDS
 from butterquant_assets.market.collector.rankings import MakeClient, ranking
 from butterquant_assets.market.collector.round import Listing, Round
 from butterquant_assets.market.collector.snapshots import (
@@ -185,7 +186,7 @@ def _leaving(work: Round, live: pd.DataFrame) -> dict[str, Listing]:
     found = {}
     for coin, value, listed in zip(live["coin"], live["contract_value"], listed_ms(live).values(), strict=True):
         left = work.progress.lives[coin][-1].left if coin in work.progress.lives else None
-        if left is not None and work.progress.unsettled(coin):
+        if left is not None and work.progress.unsettled(coin, GRIDS):
             found[str(coin)] = Listing(float(value), listed, left)
     return found
 

@@ -37,6 +37,7 @@ from butterquant_assets.market.collector.progress import Progress
 from butterquant_assets.market.collector.questions import (
     CRYPTO_BARS,
     FUNDING_RATES,
+    GRIDS,
     INDEX_PRICES,
     MARK_PRICES,
     MINUTE_BARS,
@@ -51,10 +52,6 @@ from butterquant_assets.market.crypto_sources.store import CryptoStore
 
 LOCK = ".collect.lock"
 
-GRIDS: Mapping[str, Grid] = {
-    grid.dataset: grid
-    for grid in (CRYPTO_BARS, MINUTE_BARS, MARK_PRICES, INDEX_PRICES, FUNDING_RATES, OPEN_INTEREST, TAKER_VOLUME)
-}
 COLLECTED = (*GRIDS, "trade_flow", "order_books", "leverage_tiers")
 """What can be chosen to be collected; universe and instruments always are."""
 

@@ -131,10 +131,16 @@ class Progress:
         for coin, lives in sorted(self.lives.items()):
             yield from ((coin, life) for life in lives if life.owes(day))
 
-    def unsettled(self, coin: str) -> bool:
-        """Whether a coin is still to be asked for on some day on which it was asked for before."""
-        for days in self._asked.values():
-            for day, asked in days.items():
+    def unsettled(self, coin: str, datasets: Iterable[str]) -> bool:
+        """Whether a coin is still to be asked for on some day on which it was asked for before.
+
+        Parameters
+        ----------
+        datasets
+            that are asked for until a day is settled; what is there on its own day only never is
+        """
+        for dataset in datasets:
+            for day, asked in self._asked.get(dataset, {}).items():
                 if coin in asked.coins and not is_settled(day, asked.at):
                     return True
                 if coin in asked.tries and not asked.gives_up(coin):

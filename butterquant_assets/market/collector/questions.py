@@ -9,7 +9,7 @@ What belongs here: pure arithmetic of windows. What does not: asking (`client.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, start_of
@@ -135,6 +135,11 @@ FUNDING_RATES = Grid(
     margin=DAY_MS,
     trail=16 * HOUR_MS,  # two of the longest intervals: a longer one is told from a hole by the interval after it
 )
+GRIDS: Mapping[str, Grid] = {
+    grid.dataset: grid
+    for grid in (CRYPTO_BARS, MINUTE_BARS, MARK_PRICES, INDEX_PRICES, FUNDING_RATES, OPEN_INTEREST, TAKER_VOLUME)
+}
+"""All of them, by dataset."""
 
 
 def windows(grid: Grid, days: Sequence[str], first: int, end: int) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ from butterquant_assets.market.collector import collect_snapshots
 from butterquant_assets.market.collector.answers import UnknownSymbolError
 from butterquant_assets.market.collector.days import day_at
 from butterquant_assets.market.collector.progress import Progress
+from butterquant_assets.market.collector.questions import GRIDS
 from butterquant_assets.market.crypto_coverage import Coverage
 from butterquant_assets.market.exchange.venue import Instrument
 from butterquant_tests.market.collector.collecting import DAY_MS, Desk, Lacking, Watched, bars, day_before, desk
@@ -245,15 +246,16 @@ def test_a_coin_that_leaves_the_universe_is_collected_to_the_end_of_its_last_day
 ) -> None:
     monkeypatch.setattr(collect_snapshots, "KEEP_DAYS", 1)
     names = ("funding_rates", "order_books", "crypto_bars")
+    collected = (*names, "leverage_tiers")  # which are there on their own day only
     with desk(tmp_path, venue=Announcing(), now=BEGUN + LATE) as one:
-        one.collect(datasets=names, start=day(0), universe=3)
+        one.collect(datasets=collected, start=day(0), universe=3)
         for hour in range(1, 24 + 24 + 8):
             hours(one, 1)
-            report = one.collect(datasets=names, start=day(0), universe=3 if hour < 24 else 2)
+            report = one.collect(datasets=collected, start=day(0), universe=3 if hour < 24 else 2)
         assert report.coins == ("SIMBTC", "SIMETH")
         assert [stored(one, name, 1).complete for name in names] == [True] * 3
         assert (report.problems, report.incomplete_days) == ((), 0)
-        assert not Progress(tmp_path).unsettled("SIMC03")
+        assert not Progress(tmp_path).unsettled("SIMC03", GRIDS)
         for name in names:
             assert "SIMC03" in set(one.store.read(name, [day(1)])["coin"])
             assert "SIMC03" not in set(one.store.read(name, [day(2)])["coin"])

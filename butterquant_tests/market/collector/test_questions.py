@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 
 from butterquant_assets.foundation.errors import SourceError
-from butterquant_assets.market.collector.collection import GRIDS
 from butterquant_assets.market.collector.days import DAY_MS, HOUR_MS, chunks, day_at, day_range, start_of
 from butterquant_assets.market.collector.progress import FILE, MOST_TRIES, SETTLE_MS, Asked, Progress, needed
-from butterquant_assets.market.collector.questions import CRYPTO_BARS, FUNDING_RATES, INDEX_PRICES, question, windows
+from butterquant_assets.market.collector.questions import (
+    CRYPTO_BARS,
+    FUNDING_RATES,
+    GRIDS,
+    INDEX_PRICES,
+    question,
+    windows,
+)
 
 DAYS = day_range("2024-02-20", "2024-03-10")
 NOW = start_of("2024-06-01")

@@ -87,21 +87,20 @@ def test_settlements_some_seconds_late_are_in_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "lost"),
+    "hours",
     [
-        ([0, 1, 2, 7, 11, 15], [3]),  # of 1 and 4 hours: no interval is of 5
-        ([0, 1, 2, 5, 7, 9], [3]),
-        ([0, 8, 16, 20, 22, 24], [18]),  # shortened to 2, not to 4
-        ([0, 4, 8, 14, 16, 18], [12]),
-        ([0, 8, 16, 28, 32, 36], [24]),
-        ([0, 8, 16, 25, 26, 27], [24]),
+        [0, 8, 16, 20, 22, 23, 24, 25],  # by single steps, where rates hit their limit
+        [0, 8, 16, 20, 21, 22],
+        [0, 4, 8, 12, 16, 18, 19, 20],
+        [0, 1, 2, 3, 4, 5, 8, 12, 16],  # back to the grid of 4
+        [0, 1, 2, 3, 8, 16, 24],  # back to the grid of 8
+        [0, 8, 16, 20, 28, 36],
     ],
 )
-def test_an_odd_interval_beside_a_change_is_a_hole(hours: list[int], lost: list[int]) -> None:
+def test_single_steps_between_intervals_are_no_hole(hours: list[int]) -> None:
     stamps = at(*hours)
-    assert missing_settlements(stamps, int(stamps[-1]), START).tolist() == at(*lost).tolist()
-    odd = hours.index(next(hour for hour in hours if hour > lost[0]))
-    assert np.flatnonzero(np.isnan(interval_hours(stamps))).tolist() == [0, odd]
+    assert len(missing_settlements(stamps, int(stamps[-1]), START)) == 0
+    assert interval_hours(stamps)[1:].tolist() == np.diff(hours).tolist()
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 6, 8])
@@ -111,6 +110,22 @@ def test_a_loss_before_the_first_settlement_is_named(step: int) -> None:
     assert lost.tolist() == at(*range(step, 48, step)).tolist()
     in_time = int(stamps[0]) - step * HOUR_MS
     assert len(missing_settlements(stamps, int(stamps[-1]), in_time)) == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "stamps", "lost"),
+    [
+        (10, [16, 17, 18], []),  # hourly from its first settlement on, since its rate hit the limit
+        (10, [24, 32], []),
+        (10, [32, 40], [24]),
+        (7.5, [16, 24], []),
+        (0, [8, 16], []),
+        (0, [24, 32, 40], [8, 16]),
+    ],
+)
+def test_how_soon_a_new_coin_is_settled_is_not_known(listed: float, stamps: list[int], lost: list[int]) -> None:
+    since, settled = int(at(listed)[0]), at(*stamps)
+    assert missing_settlements(settled, int(settled[-1]), since, listed=True).tolist() == at(*lost).tolist()
 
 
 def test_where_nothing_came_at_all_every_day_lacks_something() -> None:
@@ -127,4 +142,4 @@ def test_no_whole_schedule_is_blamed_and_most_torn_ones_are(seed: int) -> None:
         assert len(missing_settlements(whole, int(whole[-1]), START)) == 0
         left = np.delete(whole, rng.integers(2, len(whole) - 3))
         noticed += len(missing_settlements(left, int(whole[-1]), START)) > 0
-    assert noticed > 0.9 * torn
+    assert noticed > 0.7 * torn
