@@ -133,27 +133,6 @@ def test_nothing_of_the_past_knows_what_came_later(whole: House, early: House) -
 
 
 @pytest.mark.slow
-def test_a_round_believes_the_bar_that_the_open_at_its_own_midnight_contradicts(
-    whole: House, tables: dict[str, pd.DataFrame], tmp_path: Path
-) -> None:
-    end = read(whole, "learning_rounds")["as_of"].iloc[-2]
-    bars, learned = tables["crypto_bars"], {}
-    for name, last in (("then", end), ("later", end + DAY)):
-        last_bar = (bars["hour"] == end - pd.Timedelta(hours=1)).to_numpy()
-        doubted = until(dict(tables, crypto_bars=bars.assign(suspect_later=last_bar & (last > end))), last)
-        house = house_of(tmp_path / name, doubted)
-        bring_up_to_date(house)
-        learned[name] = {table: read(house, table) for table in stacked([])}
-        trades = read(house, "paper_trades")
-    for table, then in learned["then"].items():
-        assert (then["as_of"] == end).any(), table
-        later = learned["later"][table]
-        pd.testing.assert_frame_equal(then, later[later["as_of"] <= end].reset_index(drop=True), check_exact=True)
-    entered = trades[trades["hour"] == end - pd.Timedelta(hours=2)]
-    assert set(entered["status"]) == {"not_filled"}
-
-
-@pytest.mark.slow
 def test_a_correction_reaches_what_depends_on_it_and_no_more(
     whole: House, tables: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
